@@ -1,0 +1,7 @@
+//! One daemon that tells every API gateway which tokens are no longer valid.
+//!
+//! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`].
+
+pub mod clock;
+pub mod revocation;
+pub mod store;

@@ -1,0 +1,157 @@
+//! What a change does to the row of its target: the same for every engine.
+
+use std::collections::HashMap;
+
+use super::{Change, Outcome};
+use crate::revocation::{Id, Row};
+
+/// The plan of one batch: which rows to write and what to answer.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// One row per changed target, in `seq` order.
+    pub rows: Vec<Row>,
+    /// The head after the batch.
+    pub head: u64,
+    /// One outcome per change.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The ids that a batch touches, each once.
+pub fn ids(changes: &[Change]) -> Vec<Id> {
+    let mut ids: Vec<Id> = changes.iter().map(id_of).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn id_of(change: &Change) -> Id {
+    match change {
+        Change::Revoke(r) => r.target.id(),
+        Change::Lift(id) => *id,
+    }
+}
+
+/// Plans a batch against what is stored. `existing` holds the stored rows of [`ids`], `head` is the head under the lock.
+/// Each target gets one position, the position of its last change in the batch, and positions are gap-free after `head`.
+pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i64) -> Plan {
+    let mut current: HashMap<Id, Row> =
+        existing.into_iter().filter(|row| !row.revocation.exp.is_over(now, skew)).map(|row| (row.id, row)).collect();
+    // The order in which targets last changed; a slot that was overtaken is emptied.
+    let mut order: Vec<Option<Id>> = Vec::new();
+    let mut slots: HashMap<Id, usize> = HashMap::new();
+    let mut verdicts = Vec::with_capacity(changes.len());
+    for change in changes {
+        let id = id_of(change);
+        let next = match change {
+            Change::Revoke(r) => match current.get(&id) {
+                Some(row) if !row.lifted => widened(row, r),
+                _ => Some(Row { seq: 0, id, lifted: false, revocation: r.clone() }),
+            },
+            Change::Lift(_) => match current.get(&id) {
+                Some(row) if !row.lifted => Some(Row { lifted: true, ..row.clone() }),
+                _ => None,
+            },
+        };
+        let changed = next.is_some();
+        if let Some(row) = next {
+            current.insert(id, row);
+            if let Some(slot) = slots.insert(id, order.len()) {
+                order[slot] = None;
+            }
+            order.push(Some(id));
+        }
+        verdicts.push((id, changed, matches!(change, Change::Lift(_))));
+    }
+    let mut plan = Plan { head, ..Plan::default() };
+    for id in order.into_iter().flatten() {
+        plan.head += 1;
+        if let Some(row) = current.get_mut(&id) {
+            row.seq = plan.head;
+            plan.rows.push(row.clone());
+        }
+    }
+    plan.outcomes = verdicts
+        .into_iter()
+        .map(|(id, changed, lift)| match (current.get(&id), changed, lift) {
+            (Some(row), true, false) => Outcome::Revoked(row.seq),
+            (Some(row), true, true) => Outcome::Lifted(row.seq),
+            (Some(row), false, false) => Outcome::Unchanged(row.seq),
+            (_, _, _) => Outcome::NotFound,
+        })
+        .collect();
+    plan
+}
+
+/// The row that says what both say, or `None` when `row` already does. Reason, source and time of the first one stay
+/// unless the rule becomes wider.
+fn widened(row: &Row, new: &crate::revocation::Revocation) -> Option<Row> {
+    let old = &row.revocation;
+    let exp = old.exp.max(new.exp);
+    let issued_before = old.issued_before.max(new.issued_before);
+    let wso2_key = old.wso2_key.clone().or_else(|| new.wso2_key.clone());
+    if exp == old.exp && issued_before == old.issued_before && wso2_key == old.wso2_key {
+        return None;
+    }
+    let mut revocation = new.clone();
+    (revocation.exp, revocation.issued_before, revocation.wso2_key) = (exp, issued_before, wso2_key);
+    revocation.reason = revocation.reason.or_else(|| old.reason.clone());
+    Some(Row { seq: 0, id: row.id, lifted: false, revocation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revocation::{Expiry, Kind, Revocation, Target};
+
+    fn revoke(jti: &str, exp: i64) -> Change {
+        Change::Revoke(Revocation {
+            target: Target { kind: Kind::Token, iss: None, value: jti.into() },
+            issued_before: None,
+            exp: Expiry(exp),
+            revoked_at: 1,
+            reason: None,
+            source: "t".into(),
+            wso2_key: None,
+        })
+    }
+
+    fn lift(jti: &str) -> Change {
+        Change::Lift(Id::of(Kind::Token, None, jti))
+    }
+
+    #[test]
+    fn idempotent_the_same_again_takes_no_position() {
+        let first = plan(&[revoke("a", 100), revoke("a", 100), revoke("b", 50)], vec![], 7, 0, 0);
+        assert_eq!(first.outcomes, [Outcome::Revoked(8), Outcome::Unchanged(8), Outcome::Revoked(9)]);
+        assert_eq!(first.head, 9);
+        let again = plan(&[revoke("a", 99), revoke("b", 50)], first.rows, 9, 0, 0);
+        assert_eq!(again.outcomes, [Outcome::Unchanged(8), Outcome::Unchanged(9)]);
+        assert_eq!((again.head, again.rows.len()), (9, 0));
+    }
+
+    #[test]
+    fn a_later_expiry_moves_the_row_and_one_batch_leaves_one_row_per_target() {
+        let p = plan(&[revoke("a", 1), revoke("b", 1), revoke("a", 2), lift("a"), revoke("a", 1)], vec![], 0, 0, 0);
+        assert_eq!(p.head, 2);
+        assert_eq!(
+            p.rows.iter().map(|r| (r.seq, r.revocation.target.value.as_str())).collect::<Vec<_>>(),
+            [(1, "b"), (2, "a")]
+        );
+        // Lifted and revoked anew: nothing of the older, longer rule is left.
+        assert_eq!(p.rows[1].revocation.exp, Expiry(1));
+    }
+
+    #[test]
+    fn what_is_over_counts_as_absent() {
+        let old = plan(&[revoke("a", 10)], vec![], 0, 0, 0).rows;
+        assert_eq!(plan(&[lift("a")], old.clone(), 1, 70, 60).outcomes, [Outcome::NotFound]);
+        assert_eq!(plan(&[lift("a")], old, 1, 69, 60).outcomes, [Outcome::Lifted(2)]);
+    }
+
+    #[test]
+    fn a_lift_of_what_is_lifted_or_unknown_is_not_found() {
+        let p = plan(&[lift("x"), revoke("a", 9), lift("a"), lift("a")], vec![], 0, 0, 0);
+        assert_eq!(p.outcomes, [Outcome::NotFound, Outcome::Revoked(1), Outcome::Lifted(1), Outcome::NotFound]);
+        assert!(p.rows[0].lifted);
+    }
+}

@@ -1,0 +1,1 @@
+//! The migrations of each engine, compiled in.

@@ -1,0 +1,138 @@
+//! The store: the log of revocations on disk, compacted by id.
+//!
+//! **Pattern.** One row per target. A change (later expiry, wider rule, lift) does not add a row: it moves the
+//! target's row to a new `seq`. A one-row table `log` holds the epoch and the head.
+//!
+//! **Concurrency.** A writer locks the `log` row first, then reads the rows it is about to change, then writes rows
+//! and head in the same transaction. So writers, on however many replicas, stand in one queue until their commit is
+//! done. Readers lock nothing. Pruning does not take the `log` row: it deletes only what can no longer match.
+//!
+//! **Invariants.**
+//! * `seq` is gap-free at commit and its order is commit order: when a reader sees `seq = n`, every row that will ever
+//!   have a smaller `seq` is already visible. (With a plain sequence it would not be: a number drawn early can commit
+//!   late, and a reader that remembers the last number passes it for ever.)
+//! * A row leaves the store only when `exp + clock_skew` has passed, or by being moved.
+//! * What [`Store::append`] returned is on disk.
+//!
+//! What a change does to a row is decided in [`merge`], once for all engines.
+
+pub mod merge;
+pub mod migrations;
+pub mod postgres;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use crate::revocation::{Epoch, Id, Revocation, Row};
+
+/// One change that intake asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Make a target invalid, or widen what is already there.
+    Revoke(Revocation),
+    /// Take a revocation back.
+    Lift(Id),
+}
+
+/// What became of one [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target's row now stands at this position.
+    Revoked(u64),
+    /// What was there already says as much or more; it stands at this position.
+    Unchanged(u64),
+    /// The tombstone stands at this position.
+    Lifted(u64),
+    /// There is nothing (live) of this id to lift.
+    NotFound,
+}
+
+/// The result of one committed [`Store::append`].
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The log's incarnation.
+    pub epoch: Epoch,
+    /// The head after the commit.
+    pub head: u64,
+    /// One outcome per change, in the order of the changes.
+    pub outcomes: Vec<Outcome>,
+    /// The rows this commit wrote, in `seq` order; they take the positions up to `head` without a gap. Positions that
+    /// were overtaken within the batch are not among them: there is one row per target.
+    pub rows: Vec<Row>,
+}
+
+/// A piece of the log, read in one consistent view.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The log's incarnation.
+    pub epoch: Epoch,
+    /// The head in the same view as the rows.
+    pub head: u64,
+    /// Rows after the asked position, in `seq` order, at most as many as asked for.
+    pub rows: Vec<Row>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It does not answer, or not in time, or is for the moment not able to (starting, read-only, out of connections,
+    /// disk full). Nothing is known about what was asked; asking again is safe.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It will not work until a person has done something (wrong password, no such database, unknown schema).
+    #[error("{0}")]
+    Refused(String),
+    /// Another hub has the file.
+    #[error(
+        "{path} is in use by another revocation-hub; one hub per SQLite file (for several hubs, name a Postgres with --database-url)"
+    )]
+    Locked {
+        /// The database file.
+        path: String,
+    },
+    /// The schema is older than this program, and `migrate_on_start` is off.
+    #[error("the database needs migrations that are not applied: {}; run `revocation-hub migrate`", .0.join(", "))]
+    PendingMigrations(Vec<String>),
+}
+
+impl StoreError {
+    /// Whether waiting and asking again can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_))
+    }
+}
+
+/// A durable log of revocations. A third engine implements this and [`connect`] learns its scheme.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What to call it in logs: engine and place, without credentials.
+    fn describe(&self) -> String;
+
+    /// Makes the store usable: applies pending migrations under a lock when `migrate`, else refuses with
+    /// [`StoreError::PendingMigrations`] if there are any; creates the log's row. May be called again after an error.
+    /// Returns the names of the migrations it applied.
+    async fn prepare(&self, migrate: bool) -> Result<Vec<String>, StoreError>;
+
+    /// Applies the changes in their order in one transaction and returns when it is on disk. `now` is NumericDate
+    /// seconds and `skew` is `clock_skew` in seconds; a row whose `exp + skew` has passed counts as absent.
+    async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError>;
+
+    /// Up to `limit` rows with a position after `after`.
+    async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError>;
+
+    /// The row of this id, a tombstone included.
+    async fn get(&self, id: Id) -> Result<Option<Row>, StoreError>;
+
+    /// Deletes at most `limit` rows with `exp <= before` (NumericDate seconds) in one short transaction and returns how
+    /// many it deleted. Rows that a writer holds at the moment are left for the next call.
+    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Is notified when another process may have moved the head. A hint: the table is the truth.
+    fn hints(&self) -> Arc<Notify>;
+
+    /// Ends background work and connections.
+    async fn close(&self);
+}
