@@ -2,10 +2,12 @@
 
 mod cursor;
 mod target;
+pub mod token;
 mod wire;
 
 pub use cursor::{Cursor, Epoch, InvalidCursor};
 pub use target::{Id, InvalidId, Kind, Target};
+pub use token::Claims;
 pub use wire::{Lifted, Wire};
 
 /// When the last token that a revocation can hit has expired by itself, in NumericDate seconds.

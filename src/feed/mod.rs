@@ -1,0 +1,215 @@
+//! The feed: the only way into the ledger.
+//!
+//! **Pattern.** One task keeps the ledger equal to the store. It reads the store from its own head on, woken by four
+//! reasons: a commit of this process, a hint from the database (`LISTEN`), an outlet that was shown a newer cursor, and
+//! a jittered timer. The reasons are only hints; what counts is what the table says.
+//!
+//! A commit of this process brings its rows along. They are taken as they are when they begin right after the ledger's
+//! head: positions are gap-free and in commit order, so reading the table could show nothing else. If anything came in
+//! between, the table is read.
+//!
+//! **Concurrency.** One task; nothing else writes to the ledger.
+//!
+//! **Invariants.**
+//! * Nothing uncommitted is ever shown: rows come from a committed read or from a commit that has returned.
+//! * The ledger is confirmed, and a bookmark given, only after a successful read of the store.
+//! * Another epoch, or a head that went back, means that the log is not the one the ledger holds: it is loaded anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::revocation::Epoch;
+use crate::store::{Commit, Store, StoreError};
+
+/// Rows read at once. Large enough to load a million in seconds, small enough to let readers in between.
+const PAGE: usize = 4096;
+
+/// How long encoded lists are kept when nobody asks for them.
+const FORGET_PIECES: Duration = Duration::from_secs(600);
+
+/// How the feed paces itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The store is read at least this often, ± 20 %.
+    pub poll_interval: Duration,
+    /// Streams get a bookmark this often.
+    pub bookmark_interval: Duration,
+    /// What is over is removed this often.
+    pub sweep_interval: Duration,
+    /// `clock_skew`, seconds.
+    pub clock_skew: i64,
+}
+
+/// The task that keeps the ledger equal to the store.
+pub struct Feed {
+    store: Arc<dyn Store>,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    pace: Pace,
+    metrics: Arc<Metrics>,
+    applied: watch::Sender<u64>,
+    epoch: Option<Epoch>,
+    head: u64,
+    failures: u32,
+    last_read: Option<i64>,
+}
+
+impl Feed {
+    /// A feed that has read nothing.
+    pub fn new(
+        store: Arc<dyn Store>,
+        ledger: Arc<Ledger>,
+        clock: Clock,
+        pace: Pace,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let applied = watch::Sender::new(0);
+        let (epoch, head, failures, last_read) = (None, 0, 0, None);
+        Self { store, ledger, clock, pace, metrics, applied, epoch, head, failures, last_read }
+    }
+
+    /// Tells how far the ledger has come.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Runs until `stop`. `commits` brings what this process has committed.
+    pub async fn run(mut self, mut commits: mpsc::Receiver<Commit>, stop: CancellationToken) {
+        let hints: Arc<Notify> = self.store.hints();
+        let mut next_read = Instant::now();
+        let mut next_tick = Instant::now() + self.pace.bookmark_interval;
+        let mut next_sweep = Instant::now() + self.pace.sweep_interval;
+        let mut next_forget = Instant::now() + FORGET_PIECES;
+        loop {
+            let mut read = None;
+            tokio::select! {
+                // Stopping first, then the work that others wait for.
+                biased;
+                () = stop.cancelled() => return,
+                Some(commit) = commits.recv() => if !self.take(commit) { read = Some("commit") },
+                () = hints.notified() => read = Some("notify"),
+                () = self.ledger.poked() => read = Some("cursor"),
+                () = sleep_until(next_read) => read = Some("timer"),
+                () = sleep_until(next_tick) => {
+                    // A bookmark says how fresh the stream is, so read now and say it of now.
+                    read = Some("bookmark");
+                    next_tick = Instant::now() + self.pace.bookmark_interval;
+                }
+                () = sleep_until(next_sweep) => {
+                    self.sweep();
+                    next_sweep = Instant::now() + self.pace.sweep_interval;
+                    if Instant::now() >= next_forget {
+                        self.ledger.forget_pieces();
+                        next_forget = Instant::now() + FORGET_PIECES;
+                    }
+                }
+            }
+            if let Some(reason) = read {
+                self.metrics.feed_wakeups.with_label_values(&[reason]).inc();
+                // While the store is away there is one pace, that of the retries; a hint cannot make it answer.
+                if self.failures == 0 || Instant::now() >= next_read {
+                    next_read = Instant::now() + self.read().await;
+                }
+                if reason == "bookmark" {
+                    self.ledger.tick(if self.failures == 0 { self.last_read } else { None });
+                }
+            }
+        }
+    }
+
+    /// Takes the rows of a commit if they follow the ledger's head; says whether nothing is left to read.
+    fn take(&mut self, commit: Commit) -> bool {
+        if self.epoch.as_ref() != Some(&commit.epoch) || !self.ledger.is_loaded() {
+            return false;
+        }
+        if commit.head <= self.head {
+            return true;
+        }
+        let gap_free = commit.rows.len() as u64 == commit.head - self.head;
+        if !gap_free || commit.rows.first().is_none_or(|row| row.seq != self.head + 1) {
+            return false;
+        }
+        self.apply(&commit.rows, commit.head);
+        true
+    }
+
+    fn apply(&mut self, rows: &[crate::revocation::Row], head: u64) {
+        let cutoff = self.clock.now().saturating_sub(self.pace.clock_skew);
+        self.ledger.apply(rows, head, cutoff);
+        self.head = rows.last().map_or(head, |row| row.seq.max(head));
+        self.applied.send_replace(self.head);
+        self.metrics.feed_rows.inc_by(rows.len() as u64);
+    }
+
+    /// Reads to the end of the log and returns how long to wait before the next time.
+    async fn read(&mut self) -> Duration {
+        match self.catch_up().await {
+            Ok(()) => {
+                if self.failures > 0 {
+                    tracing::info!(attempts = self.failures, "the store answers again");
+                }
+                self.failures = 0;
+                self.pace.poll_interval.mul_f64(0.8 + 0.4 * rand::random::<f64>())
+            }
+            Err(error) => {
+                if self.failures == 0 {
+                    tracing::error!(%error, "cannot read the store; streams stay open and get no bookmarks");
+                }
+                self.failures += 1;
+                self.metrics.feed_failures.inc();
+                // 0.1 s, doubling to 3.2 s, each between half and all of it.
+                let backoff = Duration::from_millis(100 << (self.failures - 1).min(5));
+                backoff.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
+        loop {
+            let (began, time) = (Instant::now(), self.clock.now());
+            let page = self.store.read_after(self.head, PAGE).await?;
+            let another = self.epoch.as_ref() != Some(&page.epoch);
+            if another || page.head < self.head {
+                if let Some(old) = &self.epoch {
+                    let (new, head) = (&page.epoch, page.head);
+                    tracing::error!(%old, old_head = self.head, %new, head, "the log is not the one it was; loading it anew");
+                }
+                self.ledger.begin(page.epoch.clone());
+                self.metrics.feed_resets.inc_by(u64::from(self.epoch.is_some()));
+                self.epoch = Some(page.epoch.clone());
+                self.head = 0;
+                self.applied.send_replace(0);
+                continue;
+            }
+            let last = page.rows.len() < PAGE;
+            let head = match page.rows.last() {
+                Some(row) if !last => row.seq,
+                _ => page.head,
+            };
+            if head > self.head {
+                self.apply(&page.rows, head);
+            }
+            if last {
+                if !self.ledger.is_loaded() {
+                    let entries = self.ledger.stats().live.iter().sum::<usize>();
+                    tracing::info!(revocations = entries, head, epoch = %page.epoch, "loaded");
+                }
+                self.ledger.confirm(began);
+                self.last_read = Some(time);
+                return Ok(());
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        let removed = self.ledger.sweep(self.clock.now().saturating_sub(self.pace.clock_skew));
+        self.metrics.ledger_swept.inc_by(removed as u64);
+    }
+}

@@ -1,0 +1,492 @@
+//! The ledger: every live revocation in memory, in the order of the log. All outlets read it and nothing else.
+//!
+//! **Pattern.** An ordered, compacted log in segments. Each entry is kept as its wire form, encoded once; compressed
+//! lists are put together from pieces that are cached per segment. Two hash indexes (by id, and by kind and value) lead
+//! to positions. A `watch` channel tells the head: an outlet waits for it and then *pulls* from its own cursor, so a
+//! slow client is one number and no queue exists that could overflow.
+//!
+//! **Concurrency.** One writer, the feed. Readers take a read lock for as long as it takes to copy references, or at
+//! most 64 KiB of frames. Removal of what has expired works segment by segment and lets go of the lock in between.
+//!
+//! **Invariants.**
+//! * Only committed rows get in, in `seq` order, and each id has at most one entry.
+//! * Everything up to `head` that is still in force is here. While that is not known to be so (before the first load)
+//!   [`Ledger::is_loaded`] is false and outlets refuse to answer.
+//! * An entry goes when it was moved or lifted, or when `exp + clock_skew` has passed; at the latest
+//!   `prune_interval` after that, and then from everywhere at once: order, indexes, lists.
+
+mod entry;
+mod index;
+mod pieces;
+mod query;
+mod recent;
+mod segment;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use entry::Entry;
+use index::Index;
+pub use pieces::{Coding, Organization, Piece, Shape};
+use recent::Recent;
+use segment::{Item, Segment};
+pub use view::{Part, View};
+
+use crate::revocation::{Claims, Cursor, Epoch, Id, Kind, Lifted, Row, Wire};
+
+/// What the ledger tells those who wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// The newest position.
+    pub head: u64,
+    /// Counts the bookmark intervals since the start.
+    pub tick: u64,
+    /// Counts the successful reads of the store.
+    pub reads: u64,
+    /// Counts the times the log became another one.
+    pub resets: u64,
+}
+
+/// Numbers for metrics and for people.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Live revocations by kind, in the order of [`Kind::ALL`].
+    pub live: [usize; Kind::ALL.len()],
+    /// Tombstones.
+    pub tombstones: usize,
+    /// The newest position.
+    pub head: u64,
+    /// How long ago the last successful read of the store began.
+    pub age: Option<Duration>,
+}
+
+/// Events for one stream.
+#[derive(Debug)]
+pub struct Frames {
+    /// The frames, ready to send; empty when there is nothing (left).
+    pub bytes: Bytes,
+    /// Where the stream stands when it has sent them.
+    pub seq: u64,
+}
+
+struct Inner {
+    epoch: Option<Epoch>,
+    head: u64,
+    loaded: bool,
+    confirmed: Option<Instant>,
+    bookmark: Option<(u64, Bytes)>,
+    segments: Vec<Segment>,
+    ids: Index,
+    claims: Index,
+    recent: Recent,
+    live: [usize; Kind::ALL.len()],
+    tombstones: usize,
+}
+
+/// See the module's documentation.
+pub struct Ledger {
+    inner: RwLock<Inner>,
+    pulse: watch::Sender<Pulse>,
+    poke: tokio::sync::Notify,
+    organization: Organization,
+}
+
+impl Ledger {
+    /// An empty ledger that is not loaded. `organization` is what WSO2's lists say of every rule's tenant.
+    pub fn new(organization: &str) -> Arc<Self> {
+        Arc::new(Self {
+            inner: RwLock::new(Inner {
+                epoch: None,
+                head: 0,
+                loaded: false,
+                confirmed: None,
+                bookmark: None,
+                segments: Vec::new(),
+                ids: Index::default(),
+                claims: Index::default(),
+                recent: Recent::default(),
+                live: Default::default(),
+                tombstones: 0,
+            }),
+            pulse: watch::Sender::new(Pulse::default()),
+            poke: tokio::sync::Notify::new(),
+            organization: organization.into(),
+        })
+    }
+
+    // ---- for the feed ------------------------------------------------------------------------------------------
+
+    /// Forgets everything because the log is now that of `epoch`. Streams of the old epoch see it by their next pulse.
+    pub fn begin(&self, epoch: Epoch) {
+        let mut inner = self.inner.write();
+        let first = inner.epoch.is_none();
+        inner.epoch = Some(epoch);
+        (inner.head, inner.loaded, inner.bookmark, inner.tombstones) = (0, false, None, 0);
+        inner.segments.clear();
+        inner.ids.clear();
+        inner.claims.clear();
+        inner.recent.clear(0);
+        inner.live = Default::default();
+        drop(inner);
+        if !first {
+            self.pulse.send_modify(|p| (p.head, p.resets) = (0, p.resets + 1));
+        }
+    }
+
+    /// Takes rows in, which follow the present head in `seq` order, and moves the head to `head`. A row is left out when
+    /// its `exp` is at or before `cutoff` (it is over), which changes nothing for anybody.
+    pub fn apply(&self, rows: &[Row], head: u64, cutoff: i64) {
+        let mut starts = Vec::with_capacity(rows.len());
+        let mut frames = BytesMut::new();
+        // Encoding needs no lock.
+        let mut texts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let r = &row.revocation;
+            let json = if row.lifted {
+                serde_json::to_vec(&Lifted { id: row.id, target: &r.target })
+            } else {
+                serde_json::to_vec(&Wire { id: row.id, revocation: r })
+            };
+            texts.push(json.expect("strings and numbers are JSON"));
+        }
+        let mut inner = self.inner.write();
+        let Some(epoch) = inner.epoch.clone() else { return };
+        let streaming = inner.loaded;
+        for (row, json) in rows.iter().zip(&texts) {
+            debug_assert!(row.seq > inner.head && row.seq <= index::MAX_SEQ);
+            inner.remove(row.id);
+            if row.revocation.exp.0 > cutoff {
+                inner.push(row, json);
+            }
+            if streaming {
+                starts.push((row.seq, u32::try_from(frames.len()).unwrap_or(u32::MAX)));
+                recent::frame(&mut frames, &epoch, row.seq, event(row.lifted), json);
+            }
+            inner.head = row.seq;
+        }
+        inner.head = inner.head.max(head);
+        let head = inner.head;
+        if streaming {
+            inner.recent.push(starts, frames.freeze(), head);
+        } else {
+            inner.recent.clear(head);
+        }
+        drop(inner);
+        self.pulse.send_if_modified(|p| std::mem::replace(&mut p.head, head) != head);
+    }
+
+    /// Says that a read of the store, begun at `began`, showed that there is nothing after the present head.
+    pub fn confirm(&self, began: Instant) {
+        let mut inner = self.inner.write();
+        inner.confirmed = inner.confirmed.max(Some(began));
+        inner.loaded = true;
+        drop(inner);
+        self.pulse.send_modify(|p| p.reads += 1);
+    }
+
+    /// Ends one bookmark interval. With `time` (NumericDate seconds of a successful read in it) streams get a bookmark.
+    pub fn tick(&self, time: Option<i64>) {
+        let mut inner = self.inner.write();
+        let tick = self.pulse.borrow().tick + 1;
+        inner.bookmark = match (&inner.epoch, time) {
+            (Some(epoch), Some(time)) if inner.loaded => {
+                let mut out = BytesMut::new();
+                let json = format!(r#"{{"head":{},"time":{time}}}"#, inner.head);
+                recent::frame(&mut out, epoch, inner.head, "bookmark", json.as_bytes());
+                Some((inner.head, out.freeze()))
+            }
+            _ => None,
+        };
+        drop(inner);
+        self.pulse.send_modify(|p| p.tick = tick);
+    }
+
+    /// Removes what is over when everything with `exp <= cutoff` is; returns how many entries that were. Lets go of the
+    /// lock between segments.
+    pub fn sweep(&self, cutoff: i64) -> usize {
+        let mut removed = 0;
+        let mut at = 0;
+        loop {
+            let mut inner = self.inner.write();
+            let Some(segment) = inner.segments.get(at) else { break };
+            for i in segment.over(cutoff) {
+                inner.kill(at, i);
+                removed += 1;
+            }
+            at += usize::from(!inner.tidy(at));
+        }
+        removed
+    }
+
+    /// Drops the cached pieces, which nobody has asked for in a while.
+    pub fn forget_pieces(&self) {
+        let mut inner = self.inner.write();
+        for segment in inner.segments.iter_mut().filter(|s| !s.pieces.is_empty()) {
+            segment.pieces = Arc::default();
+        }
+    }
+
+    /// Resolves when an outlet would like the store to be read now; see [`Ledger::reach`].
+    pub async fn poked(&self) {
+        self.poke.notified().await;
+    }
+
+    // ---- for the outlets ---------------------------------------------------------------------------------------
+
+    /// Whether everything in force is here. False before the first load and while another epoch is being loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.inner.read().loaded
+    }
+
+    /// The present end of the log, `None` while not loaded.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let inner = self.inner.read();
+        inner.epoch.clone().filter(|_| inner.loaded).map(|epoch| Cursor { epoch, seq: inner.head })
+    }
+
+    /// A receiver that wakes when the head moves or a bookmark interval ends.
+    pub fn subscribe(&self) -> watch::Receiver<Pulse> {
+        self.pulse.subscribe()
+    }
+
+    /// Waits until the ledger has reached `seq` of its present epoch, or until a read of the store that began after the
+    /// call showed that the log does not reach so far (then false). Another replica may have given the cursor out
+    /// before this one read the store, so being behind it is normal for a moment.
+    pub async fn reach(&self, seq: u64) -> bool {
+        let mut pulse = self.pulse.subscribe();
+        let asked = Instant::now();
+        self.poke.notify_one();
+        loop {
+            {
+                let inner = self.inner.read();
+                if inner.head >= seq {
+                    return true;
+                }
+                if inner.confirmed.is_some_and(|began| began > asked) {
+                    return false;
+                }
+            }
+            if pulse.changed().await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Events after `after`, from the newest ones or from the segments; about `limit` bytes at the most unless one batch
+    /// is larger. With `skip_lifted` (for a client that has nothing yet) tombstones are left out while they come from
+    /// the segments. `None` while not loaded, or when the epoch is no longer `epoch`.
+    pub fn frames(&self, epoch: &Epoch, after: u64, limit: usize, skip_lifted: bool) -> Option<Frames> {
+        let inner = self.inner.read();
+        if !inner.loaded || inner.epoch.as_ref() != Some(epoch) {
+            return None;
+        }
+        if let Some((bytes, seq)) = inner.recent.after(after, limit) {
+            return Some(Frames { bytes, seq });
+        }
+        let mut out = BytesMut::new();
+        let mut seq = after;
+        let first = inner.segments.partition_point(|s| s.first_seq() <= after).saturating_sub(1);
+        for segment in &inner.segments[first.min(inner.segments.len())..] {
+            let alive = (segment.first_after(after)..segment.data.len()).filter(|i| !segment.marks.is_dead(*i));
+            for i in alive {
+                let lifted = segment.data.is_lifted(i);
+                if !(lifted && skip_lifted) {
+                    recent::frame(&mut out, epoch, segment.data.seq(i), event(lifted), segment.data.json(i));
+                }
+                seq = segment.data.seq(i);
+                if out.len() >= limit {
+                    return Some(Frames { bytes: out.freeze(), seq });
+                }
+            }
+        }
+        Some(Frames { bytes: out.freeze(), seq: inner.head })
+    }
+
+    /// The bookmark of the last interval, for a stream that stands at `seq`; `None` when the store did not answer in it
+    /// or the stream does not stand where the bookmark does.
+    pub fn bookmark(&self, seq: u64) -> Option<Bytes> {
+        let inner = self.inner.read();
+        inner.bookmark.as_ref().filter(|(head, _)| *head == seq).map(|(_, frame)| frame.clone())
+    }
+
+    /// Everything after position `after` (0: everything) as it stands now. `None` while not loaded.
+    pub fn view(&self, after: u64) -> Option<View> {
+        let inner = self.inner.read();
+        let epoch = inner.epoch.clone().filter(|_| inner.loaded)?;
+        let first = inner.segments.partition_point(|s| s.first_seq() <= after).saturating_sub(1);
+        Some(View {
+            cursor: Cursor { epoch, seq: inner.head },
+            live: inner.live.iter().sum(),
+            parts: inner.segments[first.min(inner.segments.len())..]
+                .iter()
+                .map(|segment| Part::new(segment, after, &self.organization))
+                .collect(),
+        })
+    }
+
+    /// The wire form of one live revocation.
+    pub fn get(&self, id: Id) -> Option<Vec<u8>> {
+        let inner = self.inner.read();
+        let (at, i) = inner.locate(id)?;
+        let data = &inner.segments[at].data;
+        (!data.is_lifted(i)).then(|| data.json(i).to_vec())
+    }
+
+    /// The wire form of a revocation that hits a token with these claims, if there is one.
+    pub fn check(&self, claims: &Claims) -> Option<Vec<u8>> {
+        let inner = self.inner.read();
+        query::check(claims, |kind, value| {
+            let mut hits = Vec::new();
+            inner.group(kind, value, |at, i| hits.push(inner.segments[at].data.json(i)));
+            hits
+        })
+        .map(<[u8]>::to_vec)
+    }
+
+    /// Numbers as of now.
+    pub fn stats(&self) -> Stats {
+        let inner = self.inner.read();
+        Stats {
+            live: inner.live,
+            tombstones: inner.tombstones,
+            head: inner.head,
+            age: inner.confirmed.map(|at| at.elapsed()),
+        }
+    }
+}
+
+fn event(lifted: bool) -> &'static str {
+    if lifted { "lifted" } else { "revoked" }
+}
+
+/// Keys of the two indexes are kept apart by a tag, so that a value cannot pose as an id.
+const ID_TAG: u8 = 0;
+
+impl Inner {
+    fn locate(&self, id: Id) -> Option<(usize, usize)> {
+        let hash = self.ids.hash(ID_TAG, &id.0);
+        self.ids.candidates(hash).find_map(|seq| self.at(seq).filter(|(at, i)| self.segments[*at].data.id(*i) == id))
+    }
+
+    fn at(&self, seq: u64) -> Option<(usize, usize)> {
+        let at = self.segments.partition_point(|s| s.first_seq() <= seq).checked_sub(1)?;
+        self.segments[at].find(seq).map(|i| (at, i))
+    }
+
+    /// Calls `f` with every entry of this kind and value, of whichever issuer.
+    fn group<'a>(&'a self, kind: Kind, value: &str, mut f: impl FnMut(usize, usize) + 'a) {
+        let hash = self.claims.hash(kind as u8, value.as_bytes());
+        for (at, i) in self.claims.candidates(hash).filter_map(|seq| self.at(seq)) {
+            let data = &self.segments[at].data;
+            if data.kind(i) == kind && Entry::read(data.json(i)).value(kind) == value {
+                f(at, i);
+            }
+        }
+    }
+
+    fn push(&mut self, row: &Row, json: &[u8]) {
+        if self.segments.last().is_none_or(Segment::is_full) {
+            if let Some(last) = self.segments.last_mut() {
+                last.seal();
+            }
+            self.segments.push(Segment::default());
+        }
+        let target = &row.revocation.target;
+        let item = Item {
+            seq: row.seq,
+            json,
+            kind: target.kind,
+            lifted: row.lifted,
+            exp: row.revocation.exp,
+            wso2_key: row.revocation.wso2_key.as_deref().filter(|_| !row.lifted),
+        };
+        if let Some(last) = self.segments.last_mut() {
+            last.push(&item);
+        }
+        self.ids.insert(self.ids.hash(ID_TAG, &row.id.0), row.seq);
+        if row.lifted {
+            self.tombstones += 1;
+        } else {
+            self.live[target.kind as usize - 1] += 1;
+            let hash = self.claims.hash(target.kind as u8, target.value.as_bytes());
+            self.claims.insert(hash, row.seq);
+            self.reshadow(target.kind, &target.value);
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        if let Some((at, i)) = self.locate(id) {
+            self.kill(at, i);
+            self.tidy(at);
+        }
+    }
+
+    /// Takes entry `i` of segment `at` out of everything.
+    fn kill(&mut self, at: usize, i: usize) {
+        let segment = &mut self.segments[at];
+        segment.kill(i);
+        let data = segment.data.clone();
+        let (seq, kind) = (data.seq(i), data.kind(i));
+        self.ids.remove(self.ids.hash(ID_TAG, &data.id(i).0), seq);
+        if data.is_lifted(i) {
+            self.tombstones -= 1;
+            return;
+        }
+        self.live[kind as usize - 1] -= 1;
+        let entry = Entry::read(data.json(i));
+        let value = entry.value(kind);
+        self.claims.remove(self.claims.hash(kind as u8, value.as_bytes()), seq);
+        self.reshadow(kind, value);
+    }
+
+    /// Lets exactly one of the entries of a kind and value stand in lists that know no issuers: the longest-lived.
+    fn reshadow(&mut self, kind: Kind, value: &str) {
+        let hash = self.claims.hash(kind as u8, value.as_bytes());
+        let mut group = Vec::new();
+        if self.claims.candidates(hash).nth(1).is_none() {
+            // The usual case: at most one entry, which is shown.
+            group.extend(self.claims.candidates(hash).filter_map(|seq| self.at(seq)));
+        } else {
+            self.group(kind, value, |at, i| group.push((at, i)));
+        }
+        let longest = group.iter().copied().max_by_key(|(at, i)| {
+            let data = &self.segments[*at].data;
+            (data.exp(*i), data.seq(*i))
+        });
+        for (at, i) in group {
+            self.segments[at].shadow(i, Some((at, i)) != longest);
+        }
+    }
+
+    /// Writes a segment anew when much of it is dead, together with a small neighbour. Returns whether the segment at
+    /// `at` is now another one.
+    fn tidy(&mut self, at: usize) -> bool {
+        let segment = &self.segments[at];
+        if segment.alive() == 0 {
+            self.segments.remove(at);
+            return true;
+        }
+        if !segment.is_sparse() {
+            return false;
+        }
+        let joins = |other: Option<&Segment>| {
+            other.is_some_and(|s| s.alive() + segment.alive() <= segment::MAX_ENTRIES / 2)
+        };
+        if at > 0 && joins(self.segments.get(at - 1)) {
+            self.segments[at - 1] = Segment::merged(&[&self.segments[at - 1], segment]);
+            self.segments.remove(at);
+            return true;
+        }
+        self.segments[at] = Segment::merged(&[segment]);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

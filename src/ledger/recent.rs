@@ -1,0 +1,108 @@
+//! The newest events as the event stream sends them, so that streams which are up to date share one copy.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::revocation::Epoch;
+
+/// How many bytes of frames are kept. A stream that is further behind reads from the segments instead, which costs it
+/// a copy and nobody else anything.
+const MAX_BYTES: usize = 8 << 20;
+
+/// Writes one event of the stream. `json` must not contain a line end; JSON text as `serde_json` writes it has none.
+pub fn frame(out: &mut BytesMut, epoch: &Epoch, seq: u64, event: &str, json: &[u8]) {
+    let mut number = [0; 20];
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(epoch.as_str().as_bytes());
+    out.extend_from_slice(b"-");
+    out.extend_from_slice(decimal(seq, &mut number));
+    out.extend_from_slice(b"\nevent: ");
+    out.extend_from_slice(event.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+}
+
+fn decimal(mut n: u64, buffer: &mut [u8; 20]) -> &[u8] {
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &buffer[at..];
+        }
+    }
+}
+
+struct Chunk {
+    /// The positions of the frames and where each starts, in order.
+    starts: Vec<(u64, u32)>,
+    /// The head that is reached after the chunk.
+    head: u64,
+    frames: Bytes,
+}
+
+/// A bounded run of the newest frames.
+#[derive(Default)]
+pub struct Recent {
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    /// The position just before the first chunk.
+    floor: u64,
+}
+
+impl Recent {
+    /// Forgets everything; the log now stands at `head`.
+    pub fn clear(&mut self, head: u64) {
+        *self = Self { floor: head, ..Self::default() };
+    }
+
+    /// Adds the frames of one applied batch, which brings the log to `head`.
+    pub fn push(&mut self, starts: Vec<(u64, u32)>, frames: Bytes, head: u64) {
+        self.bytes += frames.len();
+        self.chunks.push_back(Chunk { starts, head, frames });
+        while self.bytes > MAX_BYTES && self.chunks.len() > 1 {
+            if let Some(old) = self.chunks.pop_front() {
+                self.bytes -= old.frames.len();
+                self.floor = old.head;
+            }
+        }
+    }
+
+    /// The frames after position `after` (at least those of one batch, and about `limit` bytes at the most when there
+    /// are several), and the position they lead to. `None` when that is longer ago than what is kept.
+    pub fn after(&self, after: u64, limit: usize) -> Option<(Bytes, u64)> {
+        if after < self.floor {
+            return None;
+        }
+        let first = self.chunks.partition_point(|chunk| chunk.head <= after);
+        let mut chunks = self.chunks.range(first..);
+        let Some(chunk) = chunks.next() else { return Some((Bytes::new(), after)) };
+        let skip = chunk.starts.partition_point(|(seq, _)| *seq <= after);
+        let frames = match chunk.starts.get(skip) {
+            Some((_, start)) => chunk.frames.slice(*start as usize..),
+            None => Bytes::new(),
+        };
+        let mut head = chunk.head;
+        let rest: Vec<&Chunk> = {
+            let mut size = frames.len();
+            chunks
+                .take_while(|chunk| {
+                    size += chunk.frames.len();
+                    size <= limit
+                })
+                .collect()
+        };
+        // One batch is shared as it is; only a stream that has several waiting pays for joining them.
+        let Some(last) = rest.last() else { return Some((frames, head)) };
+        head = head.max(last.head);
+        let mut joined = BytesMut::with_capacity(frames.len() + rest.iter().map(|c| c.frames.len()).sum::<usize>());
+        joined.extend_from_slice(&frames);
+        for chunk in rest {
+            joined.extend_from_slice(&chunk.frames);
+        }
+        Some((joined.freeze(), head))
+    }
+}

@@ -1,0 +1,141 @@
+//! Metrics. The doc comment of each is its help text; the second sentence says what a rise means.
+
+use std::sync::Arc;
+
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::intake::Status;
+use crate::ledger::Ledger;
+use crate::revocation::Kind;
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $argument:expr)?);)+) => {
+        /// Everything the hub counts.
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+
+        impl Metrics {
+            /// All metrics at zero, in a registry of their own.
+            pub fn new() -> Arc<Self> {
+                let registry = Registry::new();
+                $(
+                    let help = concat!($($help),+).trim();
+                    let $field = metrics!(@make $kind, concat!("revocation_hub_", $name), help $(, $argument)?);
+                    registry.register(Box::new($field.clone())).expect("names are unique");
+                )+
+                Arc::new(Self { registry, $($field),+ })
+            }
+        }
+    };
+    (@make IntCounter, $name:expr, $help:expr) => { IntCounter::new($name, $help).expect("a valid name") };
+    (@make IntGauge, $name:expr, $help:expr) => { IntGauge::new($name, $help).expect("a valid name") };
+    (@make IntCounterVec, $name:expr, $help:expr, $labels:expr) => {
+        IntCounterVec::new(Opts::new($name, $help), &$labels).expect("a valid name")
+    };
+    (@make IntGaugeVec, $name:expr, $help:expr, $labels:expr) => {
+        IntGaugeVec::new(Opts::new($name, $help), &$labels).expect("a valid name")
+    };
+    (@make Histogram, $name:expr, $help:expr, $buckets:expr) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec())).expect("a valid name")
+    };
+}
+
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const SIZES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
+
+metrics! {
+    /// Revocations answered, by source and outcome (revoked, unchanged, expired). A rise of unchanged means that a source repeats itself.
+    intake_revocations: IntCounterVec("intake_revocations_total", ["source", "outcome"]);
+    /// Items refused, by reason. A rise means that a source sends what the hub cannot accept; its tokens stay valid.
+    intake_refused: IntCounterVec("intake_refused_total", ["reason"]);
+    /// Revocations taken back, by source. A rise means that somebody makes tokens valid again.
+    lifted: IntCounterVec("lifted_total", ["source"]);
+    /// Seconds of one store transaction of the intake. A rise means a slow disk, a busy database or a long queue for the log.
+    commit_seconds: Histogram("commit_seconds", SECONDS);
+    /// Changes in one store transaction. A rise means more load; commits are shared by what waits.
+    commit_size: Histogram("commit_size", SIZES);
+    /// Store transactions that did not succeed. A rise means that sources get 503 and must repeat.
+    commit_failed: IntCounter("commit_failed_total");
+    /// Reasons for which the feed read the store (commit, notify, cursor, timer, bookmark). Only timer rising while others write means that notifications do not arrive.
+    feed_wakeups: IntCounterVec("feed_wakeups_total", ["reason"]);
+    /// Rows the feed took into the ledger. A rise means revocations arrive.
+    feed_rows: IntCounter("feed_rows_total");
+    /// Reads of the store that failed. A rise means that gateways learn nothing new.
+    feed_failures: IntCounter("feed_failures_total");
+    /// Times the log became another one while running. A rise means a restored backup or a failover that lost rows; every client reloads.
+    feed_resets: IntCounter("feed_resets_total");
+    /// Entries removed from memory because they were over. A stop while revocations expire means that memory grows.
+    ledger_swept: IntCounter("ledger_swept_total");
+    /// Rows deleted from the store because they were over. A stop while revocations expire means that the disk fills.
+    pruned: IntCounter("pruned_total");
+    /// Pruning transactions that failed. A rise means that the disk fills.
+    prune_failed: IntCounter("prune_failed_total");
+    /// When pruning last succeeded, Unix seconds. No rise for minutes means that pruning stands still.
+    prune_last_success: IntGauge("prune_last_success_timestamp_seconds");
+    /// Live revocations by kind. A rise means more tokens revoked than expire.
+    live_revocations: IntGaugeVec("live_revocations", ["kind"]);
+    /// Tombstones of lifted revocations. A rise means lifts of what has not expired yet.
+    tombstones: IntGauge("tombstones");
+    /// The newest position of the log in memory. No rise while the other replicas' rise means that this one is behind.
+    head: IntGauge("head");
+    /// Milliseconds since the last successful read of the store began; -1 before the first. A rise means that this replica may be behind.
+    feed_age: IntGauge("feed_age_milliseconds");
+    /// Open event streams. A fall means that gateways were cut off.
+    streams: IntGauge("streams");
+    /// Event streams by how they ended (client, age, shutdown, reset). A rise of client means that somebody on the way cuts them.
+    streams_ended: IntCounterVec("streams_ended_total", ["reason"]);
+    /// Bytes handed to event streams. A rise means more events or more streams.
+    stream_bytes: IntCounter("stream_bytes_total");
+    /// Requests by route, method and status. A rise of 401 or 403 means wrong credentials, of 503 that the hub does not know.
+    requests: IntCounterVec("http_requests_total", ["route", "method", "status"]);
+    /// Open connections. A rise towards the limit means that new ones will be closed.
+    connections: IntGauge("connections");
+    /// Connections closed at once because of the limit. A rise means that gateways cannot connect.
+    connections_refused: IntCounter("connections_refused_total");
+    /// Connections closed without a byte on the WSO2 paths, because the hub did not know yet. A rise after the start means that the store is away.
+    wso2_hung_up: IntCounter("wso2_hung_up_total");
+    /// Resident memory of the process in bytes. A rise beyond what the live revocations explain means a leak.
+    resident_memory: IntGauge("process_resident_memory_bytes");
+    /// Open file descriptors. A rise towards the limit of the process means that connections will be refused.
+    open_fds: IntGauge("process_open_fds");
+}
+
+impl Metrics {
+    /// The counter of one outcome of a source.
+    pub fn intake(&self, source: &str, status: Status) -> IntCounter {
+        let outcome = match status {
+            Status::Revoked => "revoked",
+            Status::Unchanged => "unchanged",
+            Status::Expired => "expired",
+        };
+        self.intake_revocations.with_label_values(&[source, outcome])
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4, the ledger's as of now.
+    pub fn render(&self, ledger: &Ledger) -> Vec<u8> {
+        let stats = ledger.stats();
+        for (kind, live) in Kind::ALL.into_iter().zip(stats.live) {
+            self.live_revocations.with_label_values(&[kind.name()]).set(live as i64);
+        }
+        self.tombstones.set(stats.tombstones as i64);
+        self.head.set(stats.head as i64);
+        self.feed_age.set(stats.age.map_or(-1, |age| age.as_millis() as i64));
+        if let Some(resident) = resident_memory() {
+            self.resident_memory.set(resident);
+        }
+        if let Ok(fds) = std::fs::read_dir("/proc/self/fd") {
+            self.open_fds.set(fds.count() as i64);
+        }
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out).expect("writing into memory cannot fail");
+        out
+    }
+}
+
+/// The second number of Linux' statm, in pages of 4 KiB (proc(5)).
+fn resident_memory() -> Option<i64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split(' ').nth(1)?.parse::<i64>().ok()? * 4096)
+}
