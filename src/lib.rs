@@ -3,5 +3,6 @@
 //! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`].
 
 pub mod clock;
+pub mod config;
 pub mod revocation;
 pub mod store;

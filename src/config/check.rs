@@ -1,0 +1,195 @@
+//! What makes sense and what does not.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::Config;
+use super::clients::Client;
+use super::error::ConfigError;
+
+impl Config {
+    /// Checks what the types cannot say. [`Config::load`] has done it already.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check_listen()?;
+        self.check_numbers()?;
+        self.check_wso2()?;
+        if self.database_url.expose().is_empty() {
+            return Err(ConfigError::invalid("database_url", "is empty; name a sqlite:// or postgres:// URL"));
+        }
+        // A bare word that is no level would be taken for the name of a module, and the slip would log everything of it.
+        let bare = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+        if self.log.level.parse::<Targets>().is_err() || !self.log.level.split(',').all(bare) {
+            let message = format!(
+                "\"{}\" is not a level; use error, warn, info, debug or trace, or per module: \
+                 info,revocation_hub::feed=debug",
+                self.log.level
+            );
+            return Err(ConfigError::invalid("log.level", message));
+        }
+        self.check_clients()
+    }
+
+    fn check_listen(&self) -> Result<(), ConfigError> {
+        if self.listen.is_empty() {
+            return Err(ConfigError::invalid("listen", "is empty; give at least one address, such as 127.0.0.1:8080"));
+        }
+        let mut seen = HashSet::new();
+        for address in &self.listen {
+            // Port 0 is "any free port", of which there can be several.
+            if address.port() != 0 && !seen.insert(address) {
+                return Err(ConfigError::invalid("listen", format!("{address} is given twice")));
+            }
+            if self.clients.is_empty() && !address.ip().to_canonical().is_loopback() {
+                return Err(ConfigError::OpenToTheNetwork(*address));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        let durations = [
+            ("default_max_token_lifetime", self.default_max_token_lifetime),
+            ("bookmark_interval", self.bookmark_interval),
+            ("limits.header_timeout", self.limits.header_timeout),
+            ("limits.body_timeout", self.limits.body_timeout),
+            ("store.timeout", self.store.timeout),
+            ("store.poll_interval", self.store.poll_interval),
+            ("store.prune_interval", self.store.prune_interval),
+            ("feed.max_lag", self.feed.max_lag),
+            ("streams.max_age", self.streams.max_age),
+            ("streams.retry", self.streams.retry),
+        ];
+        for (key, duration) in durations {
+            not_zero(key, duration)?;
+        }
+        let counts = [
+            ("limits.max_body_bytes", self.limits.max_body_bytes),
+            ("limits.max_items", self.limits.max_items),
+            ("limits.max_connections", self.limits.max_connections),
+            ("limits.max_text", self.limits.max_text),
+            ("limits.max_reason", self.limits.max_reason),
+            ("store.max_connections", self.store.max_connections as usize),
+            ("store.prune_batch", self.store.prune_batch),
+        ];
+        for (key, count) in counts {
+            if count == 0 {
+                return Err(ConfigError::invalid(key, "0 is not accepted; use at least 1"));
+            }
+        }
+        if self.feed.max_lag <= self.store.poll_interval {
+            let message = format!(
+                "{} is not longer than store.poll_interval ({}), so the hub would call itself not ready between two reads",
+                humantime::format_duration(self.feed.max_lag),
+                humantime::format_duration(self.store.poll_interval)
+            );
+            return Err(ConfigError::invalid("feed.max_lag", message));
+        }
+        Ok(())
+    }
+
+    fn check_wso2(&self) -> Result<(), ConfigError> {
+        if self.wso2_organization.is_empty() {
+            return Err(ConfigError::invalid("wso2_organization", "is empty; the default is \"carbon.super\""));
+        }
+        let mut seen = HashSet::new();
+        for (i, entry) in self.wso2.iter().enumerate() {
+            let key = || format!("wso2[{i}].base_path");
+            let path = &entry.base_path;
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+            if !path.starts_with('/') || path.ends_with('/') || path.contains("//") || !path.bytes().all(plain) {
+                let message = format!(
+                    "\"{path}\" is not accepted; it begins with / and does not end with it, and has letters, digits, \
+                     - . _ ~ between, such as /internal/data/v1"
+                );
+                return Err(ConfigError::invalid(key(), message));
+            }
+            if !seen.insert(path) {
+                return Err(ConfigError::invalid(key(), format!("\"{path}\" is given twice")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_clients(&self) -> Result<(), ConfigError> {
+        let mut names = HashSet::new();
+        let mut usernames: HashMap<&str, &str> = HashMap::new();
+        let mut tokens: HashMap<&str, &str> = HashMap::new();
+        for (i, client) in self.clients.iter().enumerate() {
+            if client.name.is_empty() || client.name.len() > 64 || client.name.chars().any(char::is_control) {
+                let message = "must have 1 to 64 bytes without control characters";
+                return Err(ConfigError::invalid(format!("clients[{i}].name"), message));
+            }
+            if !names.insert(&client.name) {
+                let message = format!("\"{}\" is given twice; each client needs its own name", client.name);
+                return Err(ConfigError::invalid(format!("clients[{i}].name"), message));
+            }
+            check_client(client)?;
+            if let Some(basic) = &client.basic
+                && let Some(other) = usernames.insert(&basic.username, &client.name)
+            {
+                let message = format!("\"{}\" is also the user name of client \"{other}\"", basic.username);
+                return Err(of_client(client, "basic.username", message));
+            }
+            if let Some(bearer) = &client.bearer
+                && let Some(other) = tokens.insert(bearer.token.expose(), &client.name)
+            {
+                return Err(of_client(client, "bearer.token", format!("client \"{other}\" has the same token")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_client(client: &Client) -> Result<(), ConfigError> {
+    let refused = |key: &str, message: &str| Err(of_client(client, key, message));
+    if client.scopes.is_empty() {
+        return refused("scopes", "is empty; use some of publish, read, lift, rules, admin");
+    }
+    if client.issuers.as_ref().is_some_and(|all| all.is_empty() || all.iter().any(String::is_empty)) {
+        return refused("issuers", "names no issuer; leave the setting out to allow all");
+    }
+    if let Some(lifetime) = client.max_token_lifetime {
+        not_zero(&format!("clients \"{}\": max_token_lifetime", client.name), lifetime)?;
+    }
+    if client.basic.is_none() && client.bearer.is_none() {
+        return refused(
+            "credentials",
+            "there are none; add basic = { username, password_file } or bearer = { token_file }",
+        );
+    }
+    if let Some(basic) = &client.basic {
+        if basic.username.is_empty() || basic.username.contains(':') || basic.username.chars().any(char::is_control) {
+            return refused("basic.username", "must not be empty and not contain colons or control characters");
+        }
+        if basic.password.is_empty() {
+            return refused("basic", "there is no password; give password_file or password");
+        }
+        if basic.password.expose().chars().any(char::is_control) {
+            return refused("basic.password", "must not contain control characters, such as a second line");
+        }
+    }
+    if let Some(bearer) = &client.bearer {
+        if bearer.token.is_empty() {
+            return refused("bearer", "there is no token; give token_file or token");
+        }
+        // What RFC 6750 §2.1 lets through; anything else would never arrive as it was written.
+        let ok = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+        if !bearer.token.expose().bytes().all(ok) {
+            return refused("bearer.token", "may have letters, digits and - . _ ~ + / = only");
+        }
+    }
+    Ok(())
+}
+
+fn of_client(client: &Client, key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError::invalid(format!("clients \"{}\": {key}", client.name), message)
+}
+
+fn not_zero(key: &str, duration: Duration) -> Result<(), ConfigError> {
+    if duration.is_zero() {
+        return Err(ConfigError::invalid(key, "0 is not accepted; use a duration such as \"5s\""));
+    }
+    Ok(())
+}

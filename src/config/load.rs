@@ -1,0 +1,147 @@
+//! How a [`Config`] comes together: file, then environment, then flags; then the secrets' files; then the checks.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format as _, Toml};
+use figment::value::{Dict, Value};
+use serde::Deserialize as _;
+
+use super::error::{ConfigError, Origin};
+use super::secret::{DatabaseUrl, Secret};
+use super::{Config, DEFAULT_TOML, LogFormat, environment};
+
+/// What flags say; the strongest layer.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--listen`, all of them; empty when the flag was not given.
+    pub listen: Vec<SocketAddr>,
+    /// `--database-url`.
+    pub database_url: Option<DatabaseUrl>,
+    /// `--log-format`.
+    pub log_format: Option<LogFormat>,
+}
+
+impl Config {
+    /// Reads the file (if any), the environment of this process and the flags, reads the files of secrets, and
+    /// checks the result with [`Config::validate`].
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        Self::load_from(file, std::env::vars_os(), overrides)
+    }
+
+    /// The same with a given environment.
+    pub fn load_from(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        overrides: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let defaults = Value::from(parse(DEFAULT_TOML, Path::new("default.toml"))?);
+        let mut merged = Dict::new();
+        if let Some(path) = file {
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.into(), source })?;
+            add_layer(&mut merged, parse(&text, path)?, &Origin::File(path.into()))?;
+        }
+        add_layer(&mut merged, environment::collect(variables, &defaults)?, &Origin::Environment)?;
+        add_layer(&mut merged, flags(&overrides), &Origin::Flags)?;
+        // Each layer was read by itself, so an error here can only come from putting them together.
+        let mut config = read(merged, &Origin::Flags)?;
+        if let Some(format) = overrides.log_format {
+            config.log.format = format;
+        }
+        config.read_secret_files()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Replaces each `…_file` twin by what the file says.
+    fn read_secret_files(&mut self) -> Result<(), ConfigError> {
+        let read =
+            |key: String, path: &PathBuf| Secret::read(path).map_err(|message| ConfigError::invalid(key, message));
+        if let Some(path) = &self.database_url_file {
+            self.database_url = DatabaseUrl::new(read("database_url_file".into(), path)?.expose());
+        }
+        for client in &mut self.clients {
+            let name = &client.name;
+            if let Some(basic) = &mut client.basic
+                && let Some(path) = &basic.password_file
+            {
+                let key = format!("clients \"{name}\": basic.password_file");
+                only_one(&basic.password, &key, "password")?;
+                basic.password = read(key, path)?;
+            }
+            if let Some(bearer) = &mut client.bearer
+                && let Some(path) = &bearer.token_file
+            {
+                let key = format!("clients \"{name}\": bearer.token_file");
+                only_one(&bearer.token, &key, "token")?;
+                bearer.token = read(key, path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn only_one(twin: &Secret, key: &str, name: &str) -> Result<(), ConfigError> {
+    if twin.is_empty() {
+        return Ok(());
+    }
+    Err(ConfigError::invalid(key, format!("`{name}` is given too; give one of the two")))
+}
+
+fn read(dict: Dict, origin: &Origin) -> Result<Config, ConfigError> {
+    Config::deserialize(&Value::from(dict)).map_err(|e| origin.explain(e))
+}
+
+fn parse(text: &str, path: &Path) -> Result<Dict, ConfigError> {
+    Toml::from_str::<Dict>(text).map_err(|e| {
+        // The parser shows the offending line, and that line may hold a password: keep the place and the reason.
+        let message = e.to_string();
+        let kept: Vec<&str> = message
+            .lines()
+            .filter(|l| !l.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|'))
+            .collect();
+        ConfigError::Syntax { path: path.into(), message: kept.join(": ") }
+    })
+}
+
+fn flags(overrides: &Overrides) -> Dict {
+    let mut dict = Dict::new();
+    if !overrides.listen.is_empty() {
+        let addresses: Vec<String> = overrides.listen.iter().map(SocketAddr::to_string).collect();
+        dict.insert("listen".into(), Value::from(addresses));
+    }
+    if let Some(url) = &overrides.database_url {
+        dict.insert("database_url".into(), Value::from(url.expose()));
+    }
+    dict
+}
+
+/// Checks a layer by itself, so that an error names the place it came from, and puts it over the weaker ones.
+fn add_layer(merged: &mut Dict, layer: Dict, origin: &Origin) -> Result<(), ConfigError> {
+    const TWINS: [&str; 2] = ["database_url", "database_url_file"];
+    read(layer.clone(), origin)?;
+    if TWINS.iter().all(|key| layer.contains_key(*key)) {
+        let place = origin.place(&[TWINS[1].into()]);
+        return Err(ConfigError::Value { place, message: "`database_url` is given too; give one of the two".into() });
+    }
+    if TWINS.iter().any(|key| layer.contains_key(*key)) {
+        // A stronger layer that names the database in either way replaces both ways of the weaker ones.
+        merged.retain(|key, _| !TWINS.contains(&key.as_str()));
+    }
+    put_over(merged, layer);
+    Ok(())
+}
+
+/// Tables are put together key by key; everything else, lists too, is replaced as a whole.
+fn put_over(below: &mut Dict, above: Dict) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Dict(_, inner)), Value::Dict(_, layer)) => put_over(inner, layer),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The configuration: a TOML file, then the environment, then flags, in rising order of strength.
+//!
+//! `default.toml` is the manual: every setting with its unit, its default and why. `revocation-hub config default`
+//! prints it. The types here say the same to the compiler, and a test holds the two together.
+
+mod check;
+mod clients;
+mod duration;
+mod environment;
+mod error;
+mod listen;
+mod load;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use clients::{Basic, Bearer, Client, Scope};
+pub use environment::PREFIX;
+pub use error::ConfigError;
+pub use load::Overrides;
+pub use secret::{DatabaseUrl, Secret};
+
+/// The commented default file, which is the manual.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// Everything that can be set. Get one with [`Config::load`]; [`Config::default`] is what `default.toml` says.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where HTTP is served.
+    #[serde(deserialize_with = "listen::deserialize")]
+    pub listen: Vec<SocketAddr>,
+    /// The store.
+    pub database_url: DatabaseUrl,
+    /// A file that holds the database URL. [`Config::load`] has already read it into `database_url`.
+    pub database_url_file: Option<PathBuf>,
+    /// Whether `serve` applies pending migrations.
+    pub migrate_on_start: bool,
+    /// How much longer than its expiry a revocation is kept.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub clock_skew: Duration,
+    /// How long a revocation is kept whose source gave neither `exp` nor `ttl`.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub default_max_token_lifetime: Duration,
+    /// How often a stream says that it is current.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub bookmark_interval: Duration,
+    /// Whether the text of opaque tokens is kept, for WSO2 gateways.
+    pub keep_opaque: bool,
+    /// Whether the signature of JWTs without `jti` is kept, for WSO2 gateways.
+    pub keep_signature: bool,
+    /// The organization that the object shape of the WSO2 snapshot names.
+    pub wso2_organization: String,
+    /// Limits on what comes in.
+    pub limits: Limits,
+    /// The database connections and the housekeeping.
+    pub store: Store,
+    /// The reader that brings the store into memory.
+    pub feed: Feed,
+    /// The event streams.
+    pub streams: Streams,
+    /// The paths of the WSO2 snapshot.
+    pub wso2: Vec<Wso2>,
+    /// How the daemon ends.
+    pub shutdown: Shutdown,
+    /// What is logged and how.
+    pub log: Log,
+    /// Who may do what.
+    pub clients: Vec<Client>,
+}
+
+/// Limits on what comes in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request body, after decompression.
+    pub max_body_bytes: usize,
+    /// Revocations in one request.
+    pub max_items: usize,
+    /// How long a request's headers may take.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub header_timeout: Duration,
+    /// How long a request's body may take.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub body_timeout: Duration,
+    /// Open connections, streams included.
+    pub max_connections: usize,
+    /// Bytes of a `jti`, `sub`, `iss` and the like.
+    pub max_text: usize,
+    /// Bytes of a reason.
+    pub max_reason: usize,
+}
+
+/// The database connections and the housekeeping.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Connections to the database.
+    pub max_connections: u32,
+    /// How long the database may take to answer.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub timeout: Duration,
+    /// Whether Postgres tells us about commits of other replicas.
+    pub listen_notify: bool,
+    /// How often the store is read without being told to.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub poll_interval: Duration,
+    /// How often expired rows are looked for.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub prune_interval: Duration,
+    /// Rows deleted in one transaction.
+    pub prune_batch: usize,
+}
+
+/// The reader that brings the store into memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Feed {
+    /// When the last successful read is older than this, `/readyz` turns false.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub max_lag: Duration,
+}
+
+/// The event streams.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Streams {
+    /// A stream ends at 80 to 100 % of this age, at random.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub max_age: Duration,
+    /// The `retry:` hint.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub retry: Duration,
+}
+
+/// One path of the WSO2 snapshot; it is served at `<base_path>/revokedjwt`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wso2 {
+    /// What stands before `/revokedjwt`.
+    pub base_path: String,
+    /// What the answer looks like.
+    pub shape: Wso2Shape,
+}
+
+/// What the WSO2 snapshot looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wso2Shape {
+    /// A bare array of tokens.
+    Array,
+    /// An object with three lists: tokens, user events, consumer keys.
+    Object,
+    /// The array with the spelling of API Manager 3.0 and 3.1.
+    Legacy,
+}
+
+/// How the daemon ends.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Time between the first signal and the end of whatever is still running.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub grace: Duration,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged, in the words of `tracing_subscriber::filter::Targets`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere
+    Auto,
+    /// One line of text, for people
+    Text,
+    /// One JSON object per line, for log collectors
+    Json,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Default for Config {
+    fn default() -> Self {
+        let wso2 = |base_path: &str, shape| Wso2 { base_path: base_path.into(), shape };
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            database_url: DatabaseUrl::new("sqlite://revocation-hub.db"),
+            database_url_file: None,
+            migrate_on_start: true,
+            clock_skew: 60 * SECOND,
+            default_max_token_lifetime: 30 * 24 * 3600 * SECOND,
+            bookmark_interval: 5 * SECOND,
+            keep_opaque: false,
+            keep_signature: false,
+            wso2_organization: "carbon.super".into(),
+            limits: Limits::default(),
+            store: Store::default(),
+            feed: Feed::default(),
+            streams: Streams::default(),
+            wso2: vec![
+                wso2("/internal/data/v1", Wso2Shape::Array),
+                wso2("/apim43/internal/data/v1", Wso2Shape::Object),
+                wso2("/throttle/data/v1", Wso2Shape::Legacy),
+            ],
+            shutdown: Shutdown::default(),
+            log: Log::default(),
+            clients: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 16 << 20,
+            max_items: 20_000,
+            header_timeout: 10 * SECOND,
+            body_timeout: 30 * SECOND,
+            max_connections: 20_000,
+            max_text: 1024,
+            max_reason: 512,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            max_connections: 8,
+            timeout: 5 * SECOND,
+            listen_notify: true,
+            poll_interval: SECOND,
+            prune_interval: 10 * SECOND,
+            prune_batch: 1000,
+        }
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { max_lag: 10 * SECOND }
+    }
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { max_age: 3600 * SECOND, retry: 2 * SECOND }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: 20 * SECOND }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: "info".into() }
+    }
+}
