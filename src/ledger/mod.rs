@@ -35,6 +35,7 @@ use entry::Entry;
 use index::Index;
 pub use pieces::{Coding, Organization, Piece, Shape};
 use recent::Recent;
+pub use recent::frame;
 use segment::{Item, Segment};
 pub use view::{Part, View};
 

@@ -1,0 +1,155 @@
+//! Who is calling: Basic (RFC 7617) and bearer tokens (RFC 6750) against the configured clients.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::problem::{Code, Problem};
+use crate::config::{Client, Scope};
+
+/// Somebody whose credentials were good, or anybody when none are configured.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The client's name; revocations carry it as their source.
+    pub name: Arc<str>,
+    /// What it may do. `None`: everything, because no clients are configured.
+    scopes: Option<Arc<[Scope]>>,
+    /// The issuers it is bound to.
+    pub issuers: Option<Arc<[String]>>,
+    /// The client's own `keep_opaque`.
+    pub keep_opaque: Option<bool>,
+    /// The client's own `max_token_lifetime`, seconds.
+    pub max_token_lifetime: Option<i64>,
+}
+
+impl Caller {
+    /// Whether the caller has the scope.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope))
+    }
+
+    /// An error that names the scope, when the caller lacks it.
+    pub fn require(&self, scope: Scope) -> Result<(), Problem> {
+        if self.may(scope) {
+            return Ok(());
+        }
+        let detail = format!("client {} lacks the scope {}", self.name, scope.name());
+        Err(Problem::new(Code::MissingScope, detail))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing = || Problem::new(Code::Internal, "the route is not behind authentication");
+        parts.extensions.get::<Caller>().cloned().ok_or_else(missing)
+    }
+}
+
+/// SHA-256 of a credential: comparing digests takes the same time whatever the length.
+type Fingerprint = [u8; 32];
+
+fn fingerprint(scheme: &str, credential: &[u8]) -> Fingerprint {
+    Sha256::new().chain_update(scheme).chain_update([0]).chain_update(credential).finalize().into()
+}
+
+/// Knows the configured clients.
+pub struct Authenticator {
+    known: Vec<(Fingerprint, Caller)>,
+    anybody: Option<Caller>,
+    challenges: Vec<HeaderValue>,
+}
+
+impl Authenticator {
+    /// An authenticator for these clients. Without any, everybody may do everything; that the hub then listens on
+    /// loopback only is checked where the configuration is.
+    pub fn new(clients: &[Client]) -> Self {
+        let mut known = Vec::new();
+        let mut challenges = Vec::new();
+        for client in clients {
+            let caller = Caller {
+                name: client.name.as_str().into(),
+                scopes: Some(client.scopes.clone().into()),
+                issuers: client.issuers.clone().map(Into::into),
+                keep_opaque: client.keep_opaque,
+                max_token_lifetime: client.max_token_lifetime.map(|d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),
+            };
+            if let Some(basic) = &client.basic {
+                let pair = format!("{}:{}", basic.username, basic.password.expose());
+                known.push((fingerprint("basic", pair.as_bytes()), caller.clone()));
+            }
+            if let Some(bearer) = &client.bearer {
+                known.push((fingerprint("bearer", bearer.token.expose().as_bytes()), caller));
+            }
+        }
+        if clients.iter().any(|c| c.basic.is_some()) {
+            challenges.push(HeaderValue::from_static(r#"Basic realm="revocation-hub", charset="UTF-8""#));
+        }
+        if clients.iter().any(|c| c.bearer.is_some()) {
+            challenges.push(HeaderValue::from_static(r#"Bearer realm="revocation-hub""#));
+        }
+        let anybody = clients.is_empty().then(|| Caller {
+            name: "http".into(),
+            scopes: None,
+            issuers: None,
+            keep_opaque: None,
+            max_token_lifetime: None,
+        });
+        Self { known, anybody, challenges }
+    }
+
+    fn authenticate(&self, authorization: Option<&HeaderValue>) -> Result<Caller, Problem> {
+        if let Some(anybody) = &self.anybody {
+            return Ok(anybody.clone());
+        }
+        let refuse = |detail| Problem::new(Code::Unauthorized, detail).challenge(&self.challenges);
+        let header = authorization.ok_or_else(|| refuse("credentials are needed"))?;
+        let presented = read(header.as_bytes()).ok_or_else(|| refuse("the Authorization header cannot be read"))?;
+        // Every client is looked at, whichever matches, so that the time tells nothing.
+        let mut found = 0u32;
+        for (place, (known, _)) in (1u32..).zip(&self.known) {
+            let same: Choice = known.ct_eq(&presented);
+            found.conditional_assign(&place, same);
+        }
+        match found.checked_sub(1).and_then(|place| self.known.get(place as usize)) {
+            Some((_, caller)) => Ok(caller.clone()),
+            None => Err(refuse("these credentials are not known")),
+        }
+    }
+}
+
+fn read(header: &[u8]) -> Option<Fingerprint> {
+    let blank = header.iter().position(|b| *b == b' ')?;
+    let (scheme, rest) = (&header[..blank], header[blank..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"basic") {
+        Some(fingerprint("basic", &STANDARD.decode(rest).ok()?))
+    } else if scheme.eq_ignore_ascii_case(b"bearer") {
+        Some(fingerprint("bearer", rest))
+    } else {
+        None
+    }
+}
+
+/// Lets only callers through whose credentials are good.
+pub async fn authenticate(
+    State(authenticator): State<Arc<Authenticator>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match authenticator.authenticate(request.headers().get(header::AUTHORIZATION)) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}

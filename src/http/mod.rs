@@ -1,0 +1,10 @@
+//! What every HTTP interface of the hub shares: who is calling, how errors read, how connections are served.
+
+pub mod auth;
+pub mod body;
+pub mod negotiate;
+pub mod problem;
+pub mod server;
+
+pub use auth::{Authenticator, Caller};
+pub use problem::{Code, Problem};

@@ -1,0 +1,209 @@
+//! `GET /v1/events`: server-sent events (HTML Living Standard §9.2).
+//!
+//! The whole life of a stream is in [`stream`]: place the cursor, greet, replay, follow. A stream is one cursor and a
+//! wake-up; what it has not read yet waits in the ledger, so a slow client delays nobody and loses nothing.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::snapshot::bad_query;
+use super::{CURSOR, Outlets, SharedOutlets, Standing};
+use crate::config::Scope;
+use crate::http::{Caller, Code, Problem};
+use crate::metrics::Metrics;
+use crate::revocation::Cursor;
+
+/// About how many bytes a stream takes from the ledger at once.
+const BATCH: usize = 64 << 10;
+
+/// The query of the stream.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    since: Option<String>,
+}
+
+/// Where a stream starts.
+struct Start {
+    cursor: Cursor,
+    /// Why the client's own cursor could not be resumed.
+    reset: Option<&'static str>,
+    /// Whether the client continues from what it has, or from nothing at all with everything replayed.
+    resumed: bool,
+    /// Whether the client has nothing, so that tombstones tell it nothing.
+    empty: bool,
+}
+
+/// `GET /v1/events`.
+pub async fn events(
+    State(outlets): State<SharedOutlets>,
+    caller: Caller,
+    headers: HeaderMap,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let Query(query) = query.map_err(bad_query)?;
+    // The header wins: a browser repeats the address it was given at first but brings its own progress.
+    let last = headers.get("last-event-id").filter(|v| !v.is_empty());
+    let since = match last {
+        Some(value) => Some(value.to_str().map_err(|_| invalid("Last-Event-ID is not a cursor"))?.to_owned()),
+        None => query.since,
+    };
+    if outlets.stopping.is_cancelled() {
+        return Err(Problem::new(Code::Stopping, "the hub is stopping; another replica has the same events"));
+    }
+    let start = start(&outlets, since.as_deref()).await?;
+    let cursor = HeaderValue::try_from(start.cursor.to_string());
+    let mut response = Response::new(Body::from_stream(stream(outlets, start)));
+    let own = response.headers_mut();
+    own.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    own.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx and those that follow it would otherwise hold events back.
+    own.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if let Ok(cursor) = cursor {
+        own.insert(CURSOR, cursor);
+    }
+    Ok(response)
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidCursor, detail)
+}
+
+async fn start(outlets: &Outlets, since: Option<&str>) -> Result<Start, Problem> {
+    let now = outlets.cursor()?;
+    match since {
+        None => Ok(Start { cursor: now, reset: None, resumed: false, empty: false }),
+        Some("earliest") => {
+            Ok(Start { cursor: Cursor { seq: 0, ..now }, reset: None, resumed: false, empty: true })
+        }
+        Some(text) => {
+            let cursor: Cursor = text.parse().map_err(|e| invalid(format!("{e}")))?;
+            match outlets.place(&cursor).await? {
+                Standing::At(_) => Ok(Start { cursor, reset: None, resumed: true, empty: false }),
+                Standing::Reset(reason) => {
+                    Ok(Start { cursor: outlets.cursor()?, reset: Some(reason), resumed: false, empty: false })
+                }
+            }
+        }
+    }
+}
+
+/// Counts a stream for as long as it lives, and why it ended.
+struct Counted {
+    metrics: Arc<Metrics>,
+    ended: &'static str,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.streams.dec();
+        self.metrics.streams_ended.with_label_values(&[self.ended]).inc();
+    }
+}
+
+fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    outlets.metrics.streams.inc();
+    let mut counted = Counted { metrics: outlets.metrics.clone(), ended: "client" };
+    // A fleet that connected together must not come back together.
+    let age = outlets.max_stream_age.mul_f64(0.8 + 0.2 * rand::random::<f64>());
+    let deadline = Instant::now() + age;
+    async_stream::stream! {
+        let ledger = &outlets.ledger;
+        let mut pulse = ledger.subscribe();
+        let Cursor { mut epoch, mut seq } = start.cursor;
+        let mut last_tick = pulse.borrow_and_update().tick;
+        let mut head = ledger.cursor().map_or(seq, |c| c.seq);
+        yield Ok(greeting(&outlets, &Cursor { epoch: epoch.clone(), seq }, head, start.resumed, start.reset));
+        // After a reset the client is complete only when it has loaded the snapshot, which the stream cannot know.
+        let mut synced = start.reset.is_some();
+        loop {
+            let (tick, reads) = { let p = pulse.borrow_and_update(); (p.tick, p.reads) };
+            let Some(frames) = ledger.frames(&epoch, seq, BATCH, start.empty && !synced) else {
+                // The log has become another one. When that is loaded, say so and follow it.
+                match ledger.cursor() {
+                    Some(cursor) => {
+                        (epoch, seq) = (cursor.epoch, cursor.seq);
+                        head = seq;
+                        synced = true;
+                        yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
+                        continue;
+                    }
+                    None => {
+                        if wait(&mut pulse, &outlets).await.is_err() {
+                            counted.ended = "shutdown";
+                            return;
+                        }
+                        continue;
+                    }
+                }
+            };
+            let caught_up = frames.seq == seq;
+            seq = frames.seq;
+            if !frames.bytes.is_empty() {
+                counted.metrics.stream_bytes.inc_by(frames.bytes.len() as u64);
+                yield Ok(frames.bytes);
+            }
+            if !synced && seq >= head {
+                synced = true;
+                let data = format!(r#"{{"head":{head}}}"#);
+                yield Ok(frame(&Cursor { epoch: epoch.clone(), seq }, "synced", &data));
+            }
+            if !caught_up {
+                continue;
+            }
+            if tick != last_tick {
+                last_tick = tick;
+                // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
+                yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
+                if Instant::now() >= deadline {
+                    counted.ended = "age";
+                    return;
+                }
+            }
+            let _ = reads;
+            if wait(&mut pulse, &outlets).await.is_err() {
+                counted.ended = "shutdown";
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for the next pulse; an error means that the hub is stopping.
+async fn wait(pulse: &mut tokio::sync::watch::Receiver<crate::ledger::Pulse>, outlets: &Outlets) -> Result<(), ()> {
+    tokio::select! {
+        biased;
+        () = outlets.stopping.cancelled() => Err(()),
+        changed = pulse.changed() => changed.map_err(|_| ()),
+    }
+}
+
+fn frame(cursor: &Cursor, event: &str, data: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    crate::ledger::frame(&mut out, &cursor.epoch, cursor.seq, event, data.as_bytes());
+    out.freeze()
+}
+
+fn reset(cursor: &Cursor, reason: &str) -> Bytes {
+    frame(cursor, "reset", &format!(r#"{{"reason":"{reason}","snapshot":"/v1/revocations"}}"#))
+}
+
+fn greeting(outlets: &Outlets, cursor: &Cursor, head: u64, resumed: bool, why: Option<&str>) -> Bytes {
+    let mut out = BytesMut::from(format!("retry: {}\n", outlets.retry.as_millis()).as_str());
+    let data = format!(r#"{{"cursor":"{cursor}","head":{head},"resumed":{resumed}}}"#);
+    out.extend_from_slice(&frame(cursor, "hello", &data));
+    if let Some(reason) = why {
+        out.extend_from_slice(&reset(cursor, reason));
+    }
+    out.freeze()
+}

@@ -1,0 +1,110 @@
+//! Lists as HTTP bodies: put together from the ledger's encoded pieces, never compressed per request.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::ledger::{Coding, Piece, Shape, View};
+
+/// One step of writing a list.
+pub enum Step {
+    /// Text as it is.
+    Text(String),
+    /// All items of a shape, with separators.
+    List(Shape),
+}
+
+/// A gzip member around raw DEFLATE (RFC 1952 §2.3): no name, no time, unknown system.
+const GZIP_HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// An empty final block with fixed codes (RFC 1951 §3.2.6).
+const DEFLATE_END: &[u8] = &[0x03, 0x00];
+
+/// The body of a list. Pieces that nobody has asked for yet are made on the blocking threads, one ahead of the network.
+pub fn body(view: View, steps: Vec<Step>, coding: Coding) -> Body {
+    let parts: Arc<[_]> = view.parts.into();
+    Body::from_stream(async_stream::stream! {
+        let mut out = Assembly::new(coding);
+        for step in steps {
+            match step {
+                Step::Text(text) => out.add(&Piece::glue(text.as_bytes(), coding)),
+                Step::List(shape) => {
+                    let mut first = true;
+                    for i in 0..parts.len() {
+                        let piece = match parts[i].ready(shape, coding) {
+                            Some(piece) => piece,
+                            None => {
+                                let parts = parts.clone();
+                                match tokio::task::spawn_blocking(move || parts[i].piece(shape, coding)).await {
+                                    Ok(piece) => piece,
+                                    // The connection breaks off, so that no client takes half a list for the whole.
+                                    Err(error) => {
+                                        yield Err(std::io::Error::other(error));
+                                        return;
+                                    }
+                                }
+                            }
+                        };
+                        if piece.is_empty() {
+                            continue;
+                        }
+                        if !first && !shape.separator().is_empty() {
+                            out.add(&Piece::glue(shape.separator(), coding));
+                        }
+                        first = false;
+                        if let Some(glue) = out.take() {
+                            yield Ok(glue);
+                        }
+                        out.count(&piece);
+                        yield Ok(piece.bytes);
+                    }
+                }
+            }
+        }
+        if let Some(end) = out.finish() {
+            yield Ok::<Bytes, std::io::Error>(end);
+        }
+    })
+}
+
+/// What stands between the pieces, and the sums over all of it.
+struct Assembly {
+    coding: Coding,
+    glue: BytesMut,
+    crc: crc32fast::Hasher,
+    plain_len: u64,
+}
+
+impl Assembly {
+    fn new(coding: Coding) -> Self {
+        let mut glue = BytesMut::new();
+        if coding == Coding::Gzip {
+            glue.extend_from_slice(GZIP_HEADER);
+        }
+        Self { coding, glue, crc: crc32fast::Hasher::new(), plain_len: 0 }
+    }
+
+    fn count(&mut self, piece: &Piece) {
+        self.crc.combine(&piece.crc);
+        self.plain_len += piece.plain_len;
+    }
+
+    fn add(&mut self, piece: &Piece) {
+        self.count(piece);
+        self.glue.extend_from_slice(&piece.bytes);
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        (!self.glue.is_empty()).then(|| self.glue.split().freeze())
+    }
+
+    fn finish(mut self) -> Option<Bytes> {
+        if self.coding == Coding::Gzip {
+            self.glue.extend_from_slice(DEFLATE_END);
+            self.glue.put_u32_le(self.crc.clone().finalize());
+            // The length modulo 2^32 (RFC 1952 §2.3.1).
+            self.glue.put_u32_le(self.plain_len as u32);
+        }
+        self.take()
+    }
+}

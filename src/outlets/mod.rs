@@ -1,0 +1,78 @@
+//! Ways out. Each outlet reads the ledger and knows nothing before it.
+
+pub mod check;
+pub mod events;
+mod list;
+pub mod operate;
+pub mod snapshot;
+pub mod wso2;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderName;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::body::BodyBounds;
+use crate::http::{Code, Problem};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::revocation::Cursor;
+
+/// Responses that show state say in this header where they stand.
+pub const CURSOR: HeaderName = HeaderName::from_static("revocation-cursor");
+
+/// What every outlet shares.
+pub struct Outlets {
+    /// What they read.
+    pub ledger: Arc<Ledger>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Bounds of the few request bodies.
+    pub body: BodyBounds,
+    /// A stream ends after 80 to 100 % of this.
+    pub max_stream_age: Duration,
+    /// What streams tell clients to wait before they come back.
+    pub retry: Duration,
+    /// `readyz` turns false when the last successful read of the store is older.
+    pub max_lag: Duration,
+    /// Streams end, and the hub is no longer ready.
+    pub stopping: CancellationToken,
+}
+
+/// The state of outlets.
+pub type SharedOutlets = Arc<Outlets>;
+
+/// How long a reader waits for this replica to reach a cursor that another one gave it.
+const REACH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a client that presents a cursor stands.
+enum Standing {
+    /// Here, in the present epoch.
+    At(u64),
+    /// Nowhere in this log; the reason is for people.
+    Reset(&'static str),
+}
+
+impl Outlets {
+    /// The present end of the log, or the problem that nothing is known yet.
+    fn cursor(&self) -> Result<Cursor, Problem> {
+        self.ledger.cursor().ok_or_else(Problem::not_loaded)
+    }
+
+    /// Places a client's cursor. A cursor ahead of this replica is waited for, because another replica may have read
+    /// the store earlier; when the store does not have it either, the log is not the one that gave it.
+    async fn place(&self, cursor: &Cursor) -> Result<Standing, Problem> {
+        if self.cursor()?.epoch != cursor.epoch {
+            return Ok(Standing::Reset("epoch"));
+        }
+        match tokio::time::timeout(REACH_PATIENCE, self.ledger.reach(cursor.seq)).await {
+            Ok(true) => Ok(Standing::At(cursor.seq)),
+            Ok(false) => Ok(Standing::Reset("ahead")),
+            Err(_) => {
+                let detail = "this replica has not reached the cursor and the store does not answer; ask again";
+                Err(Problem::new(Code::NotLoaded, detail))
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `GET <base path>/revokedjwt` as WSO2 API Manager serves it (carbon-apimgt, `RevokedjwtApiServiceImpl`; Jackson's
+//! compact form).
+//!
+//! These clients decide the manners: Microgateway 3.2 takes *any* HTTP answer for success and never asks again, and
+//! Choreo Connect gives up for ever on a 4xx. So while the list is not known the connection is closed without a byte,
+//! which all of them retry, and nothing but bad credentials is ever answered with a 4xx.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::list::{Step, body};
+use super::{CURSOR, SharedOutlets};
+use crate::config::{Scope, Wso2Shape};
+use crate::http::server::HangUp;
+use crate::http::{Caller, Problem, negotiate};
+use crate::ledger::Shape;
+
+/// Closes the connection while the list is not known. It stands before authentication: even a 401 would be an answer.
+pub async fn hang_up_unless_loaded(State(outlets): State<SharedOutlets>, request: Request, next: Next) -> Response {
+    if outlets.ledger.is_loaded() {
+        return next.run(request).await;
+    }
+    outlets.metrics.wso2_hung_up.inc();
+    HangUp.into_response()
+}
+
+/// `GET <base path>/revokedjwt` in a shape. The query (`organizationId=ALL`, `query`) changes nothing.
+pub async fn revoked_jwt(
+    State(outlets): State<SharedOutlets>,
+    caller: Caller,
+    headers: HeaderMap,
+    shape: Wso2Shape,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let Some(view) = outlets.ledger.view(0) else { return Ok(HangUp.into_response()) };
+    let cursor = view.cursor.to_string();
+    let steps = match shape {
+        Wso2Shape::Array => vec![text("["), Step::List(Shape::Wso2Tokens), text("]")],
+        Wso2Shape::Legacy => vec![text("["), Step::List(Shape::Wso2Legacy), text("]")],
+        Wso2Shape::Object => vec![
+            text(r#"{"revokedJWTList":["#),
+            Step::List(Shape::Wso2Tokens),
+            text(r#"],"revokedJWTSubjectEntityList":["#),
+            Step::List(Shape::Wso2Subjects),
+            text(r#"],"revokedJWTConsumerKeyList":["#),
+            Step::List(Shape::Wso2Clients),
+            text("]}"),
+        ],
+    };
+    let coding = negotiate::coding(&headers);
+    let mut response = Response::new(body(view, steps, coding));
+    let own = response.headers_mut();
+    own.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    own.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    own.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(name) = coding.name() {
+        own.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
+    if let Ok(cursor) = HeaderValue::try_from(cursor) {
+        own.insert(CURSOR, cursor);
+    }
+    Ok(response)
+}
+
+fn text(text: &str) -> Step {
+    Step::Text(text.to_owned())
+}

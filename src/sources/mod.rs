@@ -1,0 +1,78 @@
+//! Ways in. Each source translates one foreign format into [`crate::intake::NewRevocation`]s and knows nothing behind
+//! intake.
+
+pub mod native;
+
+use std::sync::Arc;
+
+use crate::http::body::BodyBounds;
+use crate::http::{Caller, Code, Problem};
+use crate::intake::{Intake, IntakeError, Reason, Sender};
+
+/// What every HTTP source shares.
+#[derive(Clone)]
+pub struct Sources {
+    /// The way on.
+    pub intake: Intake,
+    /// Bounds of request bodies.
+    pub body: BodyBounds,
+    /// The most revocations in one request.
+    pub max_items: usize,
+    /// What a client that says nothing of its own gets.
+    pub defaults: Defaults,
+}
+
+/// The defaults of clients that publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// See [`Sender::keep_opaque`].
+    pub keep_opaque: bool,
+    /// See [`Sender::keep_signature`].
+    pub keep_signature: bool,
+    /// Seconds.
+    pub max_token_lifetime: i64,
+}
+
+/// The state of HTTP sources.
+pub type SharedSources = Arc<Sources>;
+
+impl Sources {
+    fn sender(&self, caller: &Caller) -> Sender {
+        Sender {
+            name: caller.name.clone(),
+            may_rules: caller.may(crate::config::Scope::Rules),
+            issuers: caller.issuers.clone(),
+            keep_opaque: caller.keep_opaque.unwrap_or(self.defaults.keep_opaque),
+            keep_signature: self.defaults.keep_signature,
+            max_token_lifetime: caller.max_token_lifetime.unwrap_or(self.defaults.max_token_lifetime),
+        }
+    }
+}
+
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        let code = match &error {
+            IntakeError::Invalid { invalid, .. } => match invalid.reason {
+                Reason::InvalidText => Code::InvalidText,
+                Reason::InvalidTime => Code::InvalidTime,
+                Reason::LooksLikeMilliseconds => Code::LooksLikeMilliseconds,
+                Reason::MalformedToken => Code::MalformedToken,
+                Reason::InvalidTarget => Code::InvalidTarget,
+                Reason::MissingScope => Code::MissingScope,
+                Reason::IssuerNotAllowed => Code::IssuerNotAllowed,
+            },
+            IntakeError::NotFound(_) => Code::NotFound,
+            IntakeError::Busy => Code::Busy,
+            IntakeError::Store(_) => Code::StoreUnavailable,
+            IntakeError::Stopping => Code::Stopping,
+        };
+        match error {
+            IntakeError::Invalid { index, invalid } => Problem::new(code, invalid.detail).at(index),
+            // What the database says is for the log, not for the network.
+            IntakeError::Store(_) => {
+                Problem::new(code, "the store did not confirm the commit; nothing is lost by asking again")
+            }
+            other => Problem::new(code, other.to_string()),
+        }
+    }
+}
