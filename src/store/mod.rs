@@ -126,7 +126,7 @@ pub async fn connect(url: &str, options: &Options) -> Result<Arc<dyn Store>, Sto
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::new(url, options)?)),
         Some(("sqlite", rest)) => {
             let path = rest.strip_prefix("//").unwrap_or(rest);
-            let _ = (path, sqlite::SqliteStore::open); todo!()
+            Ok(Arc::new(sqlite::SqliteStore::open(path, options).await?))
         }
         _ => Err(StoreError::Refused(
             "the database URL has to start with postgres://, postgresql:// or sqlite:// (sqlite:///var/lib/revocation-hub/log.db)".into(),
