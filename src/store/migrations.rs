@@ -50,7 +50,9 @@ pub(super) async fn apply<C: Migrate>(
     // Only now: another hub may just have finished.
     conn.ensure_migrations_table(TABLE).await.map_err(explain)?;
     if let Some(version) = conn.dirty_version(TABLE).await.map_err(explain)? {
-        return Err(StoreError::Refused(format!("migration {version:04} was interrupted and has to be repaired by hand")));
+        return Err(StoreError::Refused(format!(
+            "migration {version:04} was interrupted and has to be repaired by hand"
+        )));
     }
     let applied = conn.list_applied_migrations(TABLE).await.map_err(explain)?;
     let mut names = Vec::new();
@@ -74,7 +76,11 @@ pub(super) async fn check<C: Migrate>(
         false => Vec::new(),
     };
     let pending = pending(known, &applied)?;
-    if pending.is_empty() { Ok(()) } else { Err(StoreError::PendingMigrations(pending.into_iter().map(name).collect())) }
+    if pending.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::PendingMigrations(pending.into_iter().map(name).collect()))
+    }
 }
 
 fn pending<'a>(known: &'a [Migration], applied: &[AppliedMigration]) -> Result<Vec<&'a Migration>, StoreError> {

@@ -35,7 +35,8 @@ const LOCK: &str = "begin; select epoch, head from log for update";
 
 /// A statement of its own after [`LOCK`]: under READ COMMITTED each statement sees what was committed before it began,
 /// and the one that waited for the lock began before the other writer's commit.
-const EXISTING: &str = "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
+const EXISTING: &str =
+    "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
     from revocation where id = any($1)";
 
 /// Rows and head in one statement. A new position is above every stored one, so a row that moves never meets another on
@@ -168,7 +169,10 @@ impl PostgresStore {
     /// Bounds a call by the configured timeout.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         timeout(self.limit, call).await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable(format!("Postgres: no answer within {}", humantime::format_duration(self.limit))))
+            Err(StoreError::Unavailable(format!(
+                "Postgres: no answer within {}",
+                humantime::format_duration(self.limit)
+            )))
         })
     }
 
@@ -259,7 +263,8 @@ impl Store for PostgresStore {
         // Two hubs at once: the second one's row meets the constraint and the first one's stays.
         let name = Epoch::random();
         self.repeatable(|| async {
-            let insert = "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
+            let insert =
+                "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
             sqlx::query(insert).bind(name.as_str()).execute(&self.pool).await
         })
         .await?;
@@ -296,17 +301,12 @@ impl Store for PostgresStore {
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self
-            .repeatable(|| sqlx::query(READ_AFTER).bind(after).bind(limit).fetch_all(&self.pool))
-            .await?;
+        let rows = self.repeatable(|| sqlx::query(READ_AFTER).bind(after).bind(limit).fetch_all(&self.pool)).await?;
         let log = rows.first().ok_or_else(no_log)?;
         let head = log.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned();
         let epoch = epoch(log.try_get(0).map_err(explain)?)?;
-        let mut rows: Vec<Row> = rows
-            .iter()
-            .filter_map(|r| values::row(r, 2).transpose())
-            .collect::<Result<_, _>>()
-            .map_err(explain)?;
+        let mut rows: Vec<Row> =
+            rows.iter().filter_map(|r| values::row(r, 2).transpose()).collect::<Result<_, _>>().map_err(explain)?;
         // A join promises no order. What is in order already costs one look.
         rows.sort_unstable_by_key(|row| row.seq);
         Ok(Page { epoch, head, rows })
@@ -323,9 +323,7 @@ impl Store for PostgresStore {
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let done = self
-            .repeatable(|| sqlx::query(PRUNE).bind(before).bind(limit).execute(&self.pool))
-            .await?;
+        let done = self.repeatable(|| sqlx::query(PRUNE).bind(before).bind(limit).execute(&self.pool)).await?;
         Ok(done.rows_affected())
     }
 

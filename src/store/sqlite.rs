@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Executor, Row as _};
 use tokio::sync::Notify;
@@ -186,7 +186,8 @@ impl Store for SqliteStore {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.bounded(async {
-            let rows = sqlx::query(READ_AFTER).bind(after).bind(limit).fetch_all(&self.readers).await.map_err(explain)?;
+            let rows =
+                sqlx::query(READ_AFTER).bind(after).bind(limit).fetch_all(&self.readers).await.map_err(explain)?;
             let (epoch, head) = log(&rows)?;
             let rows = rows.iter().filter_map(|r| decode(r, 2).transpose()).collect::<Result<_, _>>();
             let mut rows: Vec<Row> = rows.map_err(explain)?;
@@ -268,9 +269,9 @@ fn encode(row: &Row) -> impl serde::Serialize + '_ {
 /// Epoch and head, from the first columns of any row of a query that joins to `log`.
 fn log(rows: &[SqliteRow]) -> Result<(Epoch, u64), StoreError> {
     let refused = |text: &str| StoreError::Refused(format!("SQLite: {text}"));
-    let row = rows.first().ok_or_else(|| {
-        refused("the table `log` has lost its row; start the hub again to make a new epoch")
-    })?;
+    let row = rows
+        .first()
+        .ok_or_else(|| refused("the table `log` has lost its row; start the hub again to make a new epoch"))?;
     let epoch = row.try_get::<&str, _>(0).map_err(explain)?.parse();
     let epoch = epoch.map_err(|_| refused("the epoch in the table `log` is not one of ours"))?;
     Ok((epoch, row.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned()))

@@ -19,7 +19,9 @@ impl DatabaseFile {
     /// Takes the lock, then makes the file.
     pub(super) fn open(given: &str) -> Result<Self, StoreError> {
         if given.is_empty() || given.contains(":memory:") || given.contains("mode=memory") {
-            return Err(refused("a SQLite database in memory would not be durable; name a file, as in sqlite:///var/lib/revocation-hub/log.db"));
+            return Err(refused(
+                "a SQLite database in memory would not be durable; name a file, as in sqlite:///var/lib/revocation-hub/log.db",
+            ));
         }
         if given.contains(['?', '\0']) {
             return Err(refused("a sqlite:// URL is a path and nothing more: parameters (?…) are not supported"));
