@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod sqlite;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -102,6 +103,34 @@ impl StoreError {
     /// Whether waiting and asking again can help.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::Unavailable(_))
+    }
+}
+
+/// How to use a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections to Postgres at most (at least two; one more listens). SQLite needs no more than its own three.
+    pub max_connections: u32,
+    /// The bound of every call, waiting for a connection and for other writers included. Applying migrations may take
+    /// longer.
+    pub timeout: Duration,
+    /// Tell other hubs about commits and be told by them (Postgres `NOTIFY`). Without it they see them when they look.
+    pub listen_notify: bool,
+}
+
+/// The store that `url` names. Does not reach for the server yet: that is [`Store::prepare`]'s, which can be repeated.
+/// A SQLite file is created and locked here.
+pub async fn connect(url: &str, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    // No arm may print the URL: it can hold a password, also one that was pasted in front of a wrong scheme.
+    match url.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::new(url, options)?)),
+        Some(("sqlite", rest)) => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            Ok(Arc::new(sqlite::SqliteStore::open(path, options).await?))
+        }
+        _ => Err(StoreError::Refused(
+            "the database URL has to start with postgres://, postgresql:// or sqlite:// (sqlite:///var/lib/revocation-hub/log.db)".into(),
+        )),
     }
 }
 

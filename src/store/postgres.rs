@@ -1,1 +1,368 @@
 //! The log in Postgres.
+//!
+//! **Connections.** All appends of this hub go over one connection of their own: they would stand in one queue at the
+//! `log` row anyway, and a connection that is taken out of its slot and only put back after success needs no clean-up:
+//! an error or a dropped future drops it, and the server rolls back. Everything else uses a small pool.
+//!
+//! **Round trips** of an append: `begin` with the lock; the rows to change; all writes in one statement; `commit`.
+
+mod error;
+mod hints;
+mod values;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, Row as _};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::error::{explain, lost_connection};
+use super::{Change, Commit, Options, Page, Store, StoreError, merge, migrations};
+use crate::revocation::{Epoch, Id, Row};
+
+/// Applying migrations may have to rewrite a large table.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
+
+/// Takes the lock that all writers queue at. A simple query, so that both statements travel together.
+const LOCK: &str = "begin; select epoch, head from log for update";
+
+/// A statement of its own after [`LOCK`]: under READ COMMITTED each statement sees what was committed before it began,
+/// and the one that waited for the lock began before the other writer's commit.
+const EXISTING: &str =
+    "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
+    from revocation where id = any($1)";
+
+/// Rows and head in one statement. A new position is above every stored one, so a row that moves never meets another on
+/// the unique index. Kind, iss and value never change: they are the id.
+macro_rules! write_sql {
+    ($returning:literal) => {
+        concat!(
+            "with written as (
+                insert into revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+                select * from unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::bigint[],
+                    $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])
+                on conflict (id) do update set seq = excluded.seq, issued_before = excluded.issued_before,
+                    exp = excluded.exp, revoked_at = excluded.revoked_at, reason = excluded.reason,
+                    source = excluded.source, wso2_key = excluded.wso2_key, lifted = excluded.lifted
+            )
+            update log set head = $13::bigint",
+            $returning
+        )
+    };
+}
+const WRITE: &str = write_sql!("");
+const WRITE_AND_NOTIFY: &str = write_sql!(" returning pg_notify('revocation_hub', head::text)");
+
+/// Head, epoch and rows in one statement, so from one snapshot.
+const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
+        select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
+        from revocation where seq > $1 order by seq limit $2
+    ) r on true";
+
+/// Waits for nobody, so it cannot be part of a deadlock. The outer condition is asked again of a row that moved in
+/// between. The literal lets the planner use the partial index.
+const PRUNE: &str = "delete from revocation
+    where id = any(array(
+        select id from revocation where exp <= $1 and exp < 9223372036854775807
+        order by exp limit $2 for update skip locked
+    )) and exp <= $1";
+
+/// What every session of ours runs under.
+///
+/// * `synchronous_commit`: an answer means "on disk", whatever the server's default is; where synchronous standbys are
+///   named, `on` waits for their disks too. Only `remote_apply` promises more, and stays.
+/// * The timeouts free the `log` row when this process is gone or frozen while it holds it, and the keepalives when its
+///   host is.
+/// * The planner: statements are planned once and kept, perhaps while the table is still empty, when reading all of it
+///   looks cheapest. Every statement here has its index.
+const SESSION: &str = "select
+    set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
+    set_config('statement_timeout', $1, false),
+    set_config('lock_timeout', $1, false),
+    set_config('idle_in_transaction_session_timeout', $1, false),
+    set_config('tcp_keepalives_idle', '10', false),
+    set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '3', false),
+    set_config('enable_seqscan', 'off', false),
+    set_config('enable_bitmapscan', 'off', false),
+    set_config('jit', 'off', false)";
+
+/// The log in Postgres; several hubs can share it.
+pub struct PostgresStore {
+    connect: PgConnectOptions,
+    pool: PgPool,
+    /// How often a read may find that its pooled connection has died: each of them can have.
+    retries: u32,
+    writer: tokio::sync::Mutex<Option<PgConnection>>,
+    limit: Duration,
+    hints: Arc<Notify>,
+    listen_notify: bool,
+    listener: Mutex<Option<JoinHandle<()>>>,
+    closed: CancellationToken,
+}
+
+/// An append that failed, and whether it is certain that nothing of it was or will be committed and that a new
+/// connection may do better.
+struct Failed {
+    error: StoreError,
+    retry: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(e: sqlx::Error) -> Self {
+        Self { retry: lost_connection(&e), error: explain(e) }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self { error, retry: false }
+    }
+}
+
+impl PostgresStore {
+    /// Does not connect yet.
+    pub fn new(url: &str, options: &Options) -> Result<Self, StoreError> {
+        let connect: PgConnectOptions =
+            url.parse().map_err(|e| StoreError::Refused(format!("the database URL is not valid: {e}")))?;
+        // Statements are not ours to log: what fails is reported once, by the caller.
+        let connect = connect.application_name("revocation-hub").disable_statement_logging();
+        let limit = options.timeout;
+        let readers = options.max_connections.saturating_sub(1).max(1);
+        let pool = PgPoolOptions::new()
+            .max_connections(readers)
+            .acquire_timeout(limit)
+            // A test would cost every read a round trip; instead a read that finds its connection dead tries another.
+            .test_before_acquire(false)
+            .after_connect(move |conn, _| Box::pin(async move { session(conn, limit).await }))
+            .connect_lazy_with(connect.clone());
+        Ok(Self {
+            connect,
+            pool,
+            retries: readers,
+            writer: tokio::sync::Mutex::default(),
+            limit,
+            hints: Arc::default(),
+            listen_notify: options.listen_notify,
+            listener: Mutex::default(),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// A connection outside the pool.
+    async fn open(&self) -> Result<PgConnection, StoreError> {
+        if self.closed.is_cancelled() {
+            return Err(StoreError::Unavailable("Postgres: closed".into()));
+        }
+        let mut conn = self.connect.connect().await.map_err(explain)?;
+        session(&mut conn, self.limit).await.map_err(explain)?;
+        Ok(conn)
+    }
+
+    /// Bounds a call by the configured timeout.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        timeout(self.limit, call).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!(
+                "Postgres: no answer within {}",
+                humantime::format_duration(self.limit)
+            )))
+        })
+    }
+
+    /// Runs what can safely be run twice until a connection holds.
+    async fn repeatable<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        self.bounded(async {
+            let mut left = self.retries;
+            loop {
+                match call().await {
+                    Err(e) if lost_connection(&e) && left > 0 => left -= 1,
+                    result => return result.map_err(explain),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Applies migrations on a connection that ends with it, and with it the advisory lock.
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let mut conn = self.bounded(self.open()).await?;
+        let work = async {
+            conn.execute("set statement_timeout = 0; set lock_timeout = 0").await.map_err(explain)?;
+            migrations::apply(&mut conn, &migrations::postgres(), explain).await
+        };
+        let names = timeout(MIGRATION_LIMIT, work).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable("Postgres: the migrations did not end in time and were rolled back".into()))
+        })?;
+        let _ = conn.close().await;
+        Ok(names)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let mut conn = self.open().await?;
+        let exists = sqlx::query("select to_regclass($1) is not null").bind(migrations::TABLE);
+        let exists = exists.fetch_one(&mut conn).await.and_then(|row| row.try_get(0)).map_err(explain)?;
+        migrations::check(&mut conn, exists, &migrations::postgres(), explain).await?;
+        let _ = conn.close().await;
+        Ok(())
+    }
+
+    async fn append_on(
+        &self,
+        conn: &mut PgConnection,
+        changes: &[Change],
+        now: i64,
+        skew: i64,
+    ) -> Result<Commit, Failed> {
+        let log = sqlx::raw_sql(LOCK).fetch_all(&mut *conn).await?;
+        let log = log.first().ok_or_else(no_log)?;
+        let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
+
+        let ids: Vec<_> = merge::ids(changes).into_iter().map(values::PgId).collect();
+        let existing = sqlx::query(EXISTING).bind(ids).fetch_all(&mut *conn).await?;
+        let existing = existing.iter().filter_map(|r| values::row(r, 0).transpose()).collect::<Result<_, _>>()?;
+
+        let plan = merge::plan(changes, existing, head, now, skew);
+        if plan.rows.is_empty() {
+            conn.execute("rollback").await?;
+        } else {
+            let write = sqlx::query(if self.listen_notify { WRITE_AND_NOTIFY } else { WRITE });
+            values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).execute(&mut *conn).await?;
+            // From here on nobody can say whether it was committed, unless the server does.
+            conn.execute("commit").await.map_err(|e| Failed { error: explain(e), retry: false })?;
+        }
+        Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn describe(&self) -> String {
+        let c = &self.connect;
+        let database = c.get_database().unwrap_or(c.get_username());
+        match c.get_socket() {
+            Some(socket) => format!("Postgres {}/{database}", socket.display()),
+            None => format!("Postgres {}:{}/{database}", c.get_host(), c.get_port()),
+        }
+    }
+
+    async fn prepare(&self, migrate: bool) -> Result<Vec<String>, StoreError> {
+        let names = match migrate {
+            true => self.migrate().await?,
+            false => self.bounded(self.check()).await.map(|()| Vec::new())?,
+        };
+        // Two hubs at once: the second one's row meets the constraint and the first one's stays.
+        let name = Epoch::random();
+        self.repeatable(|| async {
+            let insert =
+                "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
+            sqlx::query(insert).bind(name.as_str()).execute(&self.pool).await
+        })
+        .await?;
+        if self.listen_notify && !self.closed.is_cancelled() {
+            self.listener.lock().get_or_insert_with(|| {
+                hints::spawn(self.connect.clone(), self.limit, self.hints.clone(), self.closed.clone())
+            });
+        }
+        Ok(names)
+    }
+
+    async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError> {
+        self.bounded(async {
+            let mut slot = self.writer.lock().await;
+            // A connection that has rested in its slot may have died there; that costs one try.
+            if let Some(mut conn) = slot.take() {
+                match self.append_on(&mut conn, changes, now, skew).await {
+                    Ok(commit) => {
+                        *slot = Some(conn);
+                        return Ok(commit);
+                    }
+                    Err(failed) if failed.retry => {}
+                    Err(failed) => return Err(failed.error),
+                }
+            }
+            let mut conn = self.open().await?;
+            let commit = self.append_on(&mut conn, changes, now, skew).await.map_err(|failed| failed.error)?;
+            *slot = Some(conn);
+            Ok(commit)
+        })
+        .await
+    }
+
+    async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.repeatable(|| sqlx::query(READ_AFTER).bind(after).bind(limit).fetch_all(&self.pool)).await?;
+        let log = rows.first().ok_or_else(no_log)?;
+        let head = log.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned();
+        let epoch = epoch(log.try_get(0).map_err(explain)?)?;
+        let mut rows: Vec<Row> =
+            rows.iter().filter_map(|r| values::row(r, 2).transpose()).collect::<Result<_, _>>().map_err(explain)?;
+        // A join promises no order. What is in order already costs one look.
+        rows.sort_unstable_by_key(|row| row.seq);
+        Ok(Page { epoch, head, rows })
+    }
+
+    async fn get(&self, id: Id) -> Result<Option<Row>, StoreError> {
+        let row = self
+            .repeatable(|| async move {
+                sqlx::query(EXISTING).bind(vec![values::PgId(id)]).fetch_optional(&self.pool).await
+            })
+            .await?;
+        row.map_or(Ok(None), |row| values::row(&row, 0).map_err(explain))
+    }
+
+    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let done = self.repeatable(|| sqlx::query(PRUNE).bind(before).bind(limit).execute(&self.pool)).await?;
+        Ok(done.rows_affected())
+    }
+
+    fn hints(&self) -> Arc<Notify> {
+        self.hints.clone()
+    }
+
+    async fn close(&self) {
+        self.closed.cancel();
+        let listener = self.listener.lock().take();
+        let work = async {
+            if let Some(conn) = self.writer.lock().await.take() {
+                let _ = conn.close().await;
+            }
+            self.pool.close().await;
+            if let Some(listener) = listener {
+                let _ = listener.await;
+            }
+        };
+        // A server that does not answer is not waited for: its end of the connections dies by keepalive.
+        let _ = timeout(self.limit, work).await;
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+async fn session(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
+    let millis = limit.as_millis().clamp(1, 2_000_000_000).to_string();
+    sqlx::query(SESSION).persistent(false).bind(millis).execute(conn).await.map(drop)
+}
+
+fn no_log() -> StoreError {
+    StoreError::Refused("Postgres: the table `log` has lost its row; start the hub again to make a new epoch".into())
+}
+
+fn epoch(text: &str) -> Result<Epoch, StoreError> {
+    text.parse().map_err(|_| StoreError::Refused("Postgres: the epoch in the table `log` is not one of ours".into()))
+}

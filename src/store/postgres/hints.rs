@@ -1,0 +1,86 @@
+//! `LISTEN`: being told that another hub may have moved the head.
+//!
+//! A notification is a hint, never the truth: whatever may have been missed is answered with one hint more. A session
+//! that has died without a word would leave the hub deaf, so silence is questioned by a beat on the same connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Executor;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// The channel of `NOTIFY`. Its payload, the head, is for people who watch.
+pub(super) const CHANNEL: &str = "revocation_hub";
+
+/// So long may the connection be silent before it has to prove that it lives.
+const BEAT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// One listening session after the other until `stop`.
+pub(super) fn spawn(
+    options: PgConnectOptions,
+    limit: Duration,
+    hints: Arc<Notify>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut pause = FIRST_PAUSE;
+        while !stop.is_cancelled() {
+            // A pool of one that lives as long as the session, because sqlx's listener wants a pool.
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(limit)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .connect_lazy_with(options.clone());
+            tokio::select! {
+                () = stop.cancelled() => {}
+                error = listen(&pool, limit, &hints, &mut pause) => {
+                    tracing::warn!(%error, "lost the connection that listens for other hubs; reading by the timer until it is back");
+                }
+            }
+            // Waits for the server to have been told, but not for a server that is gone.
+            let _ = timeout(Duration::from_secs(1), pool.close()).await;
+            hints.notify_one();
+            let jittered = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let _ = timeout(jittered, stop.cancelled()).await;
+        }
+    })
+}
+
+/// Turns notifications into hints until the session ends, and returns why it did.
+async fn listen(pool: &PgPool, limit: Duration, hints: &Notify, pause: &mut Duration) -> sqlx::Error {
+    let mut listener = match PgListener::connect_with(pool).await {
+        Ok(listener) => listener,
+        Err(error) => return error,
+    };
+    // The pause between two sessions, and the hint after it, are ours.
+    listener.eager_reconnect(false);
+    if let Err(error) = listener.listen(CHANNEL).await {
+        return error;
+    }
+    *pause = FIRST_PAUSE;
+    // What was committed before this moment has notified nobody here.
+    hints.notify_one();
+    loop {
+        match timeout(BEAT, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => {
+                while listener.next_buffered().is_some() {}
+                hints.notify_one();
+            }
+            Ok(Ok(None)) => return sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+            Ok(Err(error)) => return error,
+            Err(_) => match timeout(limit, listener.execute("select 1")).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error,
+                Err(_) => return sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
+            },
+        }
+    }
+}

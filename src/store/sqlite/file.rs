@@ -1,0 +1,72 @@
+//! The database file: where it is, who may read it, and that only one hub has it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::store::StoreError;
+
+/// The file of a database, made if it was missing, and the lock that keeps other hubs out. The lock lies in a file of
+/// its own: closing any descriptor of the database itself would drop the locks SQLite holds on it in this process.
+pub(super) struct DatabaseFile {
+    /// Absolute, and without symbolic links: two ways to one file must meet at one lock.
+    pub(super) path: PathBuf,
+    /// Held until it is dropped, at the latest when the process ends.
+    pub(super) lock: File,
+}
+
+impl DatabaseFile {
+    /// Takes the lock, then makes the file.
+    pub(super) fn open(given: &str) -> Result<Self, StoreError> {
+        if given.is_empty() || given.contains(":memory:") || given.contains("mode=memory") {
+            return Err(refused(
+                "a SQLite database in memory would not be durable; name a file, as in sqlite:///var/lib/revocation-hub/log.db",
+            ));
+        }
+        if given.contains(['?', '\0']) {
+            return Err(refused("a sqlite:// URL is a path and nothing more: parameters (?…) are not supported"));
+        }
+        let path = resolve(Path::new(given)).map_err(|e| failed("find the folder of", given, &e))?;
+        let mut name = path.clone().into_os_string();
+        name.push(".lock");
+        let mut options = OpenOptions::new();
+        private(options.create(true).truncate(false).write(true));
+        let lock = options.open(&name).map_err(|e| failed("open the lock file of", given, &e))?;
+        lock.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => StoreError::Locked { path: given.to_owned() },
+            TryLockError::Error(e) => failed("lock", given, &e),
+        })?;
+        let mut options = OpenOptions::new();
+        match private(options.create_new(true).write(true)).open(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed("create", given, &e)),
+            _ => Ok(Self { path, lock }),
+        }
+    }
+}
+
+/// The rows can be credentials: whoever runs the hub reads them, nobody else. SQLite gives its `-wal` and `-shm` files
+/// the mode of the database.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = path.file_name().ok_or(e)?;
+            Ok(fs::canonicalize(folder)?.join(name))
+        }
+        result => result,
+    }
+}
+
+fn failed(what: &str, path: &str, error: &io::Error) -> StoreError {
+    refused(&format!("cannot {what} the SQLite database {path}: {error}"))
+}
+
+fn refused(text: &str) -> StoreError {
+    StoreError::Refused(text.to_owned())
+}
