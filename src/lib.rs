@@ -1,8 +1,19 @@
 //! One daemon that tells every API gateway which tokens are no longer valid.
 //!
-//! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`].
+//! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`]. The words they share
+//! are in [`revocation`]; [`hub`] puts the rooms together, [`router`] lists every path.
 
 pub mod clock;
 pub mod config;
+pub mod feed;
+pub mod http;
+pub mod hub;
+pub mod intake;
+pub mod ledger;
+pub mod lifecycle;
+pub mod metrics;
+pub mod outlets;
 pub mod revocation;
+pub mod router;
+pub mod sources;
 pub mod store;

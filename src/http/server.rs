@@ -54,6 +54,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// No new connections or requests from here on; open ones finish.
     pub stop: CancellationToken,
+    /// Connections that are still open are cut.
+    pub cut: CancellationToken,
     /// Open connections.
     pub tasks: TaskTracker,
 }
@@ -84,7 +86,8 @@ impl Server {
         };
         // Events are small and must not wait for more to come.
         let _ = stream.set_nodelay(true);
-        let (router, stop, metrics) = (self.router.clone(), self.stop.clone(), self.metrics.clone());
+        let (router, metrics) = (self.router.clone(), self.metrics.clone());
+        let (stop, cut) = (self.stop.clone(), self.cut.clone());
         let header_timeout = self.header_timeout;
         self.tasks.spawn(async move {
             metrics.connections.inc();
@@ -100,7 +103,10 @@ impl Server {
                 _ = &mut connection => {}
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
+                    tokio::select! {
+                        _ = &mut connection => {}
+                        () = cut.cancelled() => {}
+                    }
                 }
             }
             metrics.connections.dec();

@@ -74,6 +74,8 @@ pub struct Frames {
     pub bytes: Bytes,
     /// Where the stream stands when it has sent them.
     pub seq: u64,
+    /// Where the log stood.
+    pub head: u64,
 }
 
 struct Inner {
@@ -288,10 +290,9 @@ impl Ledger {
             return None;
         }
         if let Some((bytes, seq)) = inner.recent.after(after, limit) {
-            return Some(Frames { bytes, seq });
+            return Some(Frames { bytes, seq, head: inner.head });
         }
         let mut out = BytesMut::new();
-        let mut seq = after;
         let first = inner.segments.partition_point(|s| s.first_seq() <= after).saturating_sub(1);
         for segment in &inner.segments[first.min(inner.segments.len())..] {
             let alive = (segment.first_after(after)..segment.data.len()).filter(|i| !segment.marks.is_dead(*i));
@@ -300,13 +301,13 @@ impl Ledger {
                 if !(lifted && skip_lifted) {
                     recent::frame(&mut out, epoch, segment.data.seq(i), event(lifted), segment.data.json(i));
                 }
-                seq = segment.data.seq(i);
                 if out.len() >= limit {
-                    return Some(Frames { bytes: out.freeze(), seq });
+                    let seq = segment.data.seq(i);
+                    return Some(Frames { bytes: out.freeze(), seq, head: inner.head });
                 }
             }
         }
-        Some(Frames { bytes: out.freeze(), seq: inner.head })
+        Some(Frames { bytes: out.freeze(), seq: inner.head, head: inner.head })
     }
 
     /// The bookmark of the last interval, for a stream that stands at `seq`; `None` when the store did not answer in it

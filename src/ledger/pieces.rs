@@ -211,49 +211,54 @@ pub fn plain(data: &Data, marks: &Marks, shape: Shape, from: usize, organization
 /// Writes entry `i` and a comma, if the entry belongs into the list. Member order as WSO2 writes it (Jackson, compact).
 fn wso2_item(out: &mut Vec<u8>, data: &Data, i: usize, shape: Shape, organization: &str) {
     let kind = data.kind(i);
-    let entry;
-    let value = || {
-        entry = Entry::read(data.json(i));
-        (entry.value(kind), entry.issued_before.unwrap_or(0).saturating_mul(1000))
-    };
     let exp = data.exp(i);
     let text = |s: &str| serde_json::to_string(s).expect("a string is JSON");
+    // Reading an entry costs; most entries of a list of rules are not rules.
+    let read = || Entry::read(data.json(i));
     let item = match (shape, kind) {
-        (Shape::Wso2Tokens, Kind::Token | Kind::Signature) => {
-            format!(r#"{{"jwt_signature":{},"expiry_time":{}}},"#, text(value().0), milliseconds(exp))
+        (Shape::Wso2Tokens, Kind::Token | Kind::Signature | Kind::TokenHash) => {
+            let key = match (kind, data.wso2_key(i)) {
+                (Kind::TokenHash, Some(key)) => text(key),
+                (Kind::TokenHash, None) => return,
+                _ => text(read().value(kind)),
+            };
+            format!(r#"{{"jwt_signature":{key},"expiry_time":{}}},"#, milliseconds(exp))
         }
-        (Shape::Wso2Tokens, Kind::TokenHash) => match data.wso2_key(i) {
-            Some(key) => format!(r#"{{"jwt_signature":{},"expiry_time":{}}},"#, text(key), milliseconds(exp)),
-            None => return,
-        },
         // The gateways of 3.0 and 3.1 compare the signature; where only a jti is known it is all there is to say.
         (Shape::Wso2Legacy, Kind::Token | Kind::Signature | Kind::TokenHash) => {
             let key = match (data.wso2_key(i), kind) {
                 (Some(key), _) => text(key),
                 (None, Kind::TokenHash) => return,
-                (None, _) => text(value().0),
+                (None, _) => text(read().value(kind)),
             };
             format!(r#"{{"jwtSignature":{key},"expiryTime":{}}},"#, exp.0)
         }
         (Shape::Wso2Subjects, Kind::Subject) => {
-            let (value, time) = value();
+            let entry = read();
             format!(
-                r#"{{"entity_id":{},"entity_type":"USER_ID","revocation_time":{time},"organization":{}}},"#,
-                text(value),
+                r#"{{"entity_id":{},"entity_type":"USER_ID","revocation_time":{},"organization":{}}},"#,
+                text(entry.value(kind)),
+                before(&entry),
                 text(organization)
             )
         }
         (Shape::Wso2Clients, Kind::Client) => {
-            let (value, time) = value();
+            let entry = read();
             format!(
-                r#"{{"consumer_key":{},"revocation_time":{time},"type":null,"organization":{}}},"#,
-                text(value),
+                r#"{{"consumer_key":{},"revocation_time":{},"type":null,"organization":{}}},"#,
+                text(entry.value(kind)),
+                before(&entry),
                 text(organization)
             )
         }
         _ => return,
     };
     out.extend_from_slice(item.as_bytes());
+}
+
+/// WSO2 compares milliseconds: `revocation_time > iat`.
+fn before(entry: &Entry<'_>) -> i64 {
+    entry.issued_before.unwrap_or(0).saturating_mul(1000)
 }
 
 fn milliseconds(exp: crate::revocation::Expiry) -> i64 {

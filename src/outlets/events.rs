@@ -113,11 +113,13 @@ impl Drop for Counted {
 
 fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     outlets.metrics.streams.inc();
-    let mut counted = Counted { metrics: outlets.metrics.clone(), ended: "client" };
+    let counted = Counted { metrics: outlets.metrics.clone(), ended: "client" };
     // A fleet that connected together must not come back together.
     let age = outlets.max_stream_age.mul_f64(0.8 + 0.2 * rand::random::<f64>());
     let deadline = Instant::now() + age;
     async_stream::stream! {
+        // All of it: a closure would otherwise take a copy of the one field that it writes.
+        let mut counted = counted;
         let ledger = &outlets.ledger;
         let mut pulse = ledger.subscribe();
         let Cursor { mut epoch, mut seq } = start.cursor;
@@ -127,7 +129,7 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
         // After a reset the client is complete only when it has loaded the snapshot, which the stream cannot know.
         let mut synced = start.reset.is_some();
         loop {
-            let (tick, reads) = { let p = pulse.borrow_and_update(); (p.tick, p.reads) };
+            let tick = pulse.borrow_and_update().tick;
             let Some(frames) = ledger.frames(&epoch, seq, BATCH, start.empty && !synced) else {
                 // The log has become another one. When that is loaded, say so and follow it.
                 match ledger.cursor() {
@@ -147,7 +149,7 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                     }
                 }
             };
-            let caught_up = frames.seq == seq;
+            let caught_up = frames.seq == frames.head;
             seq = frames.seq;
             if !frames.bytes.is_empty() {
                 counted.metrics.stream_bytes.inc_by(frames.bytes.len() as u64);
@@ -170,7 +172,6 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                     return;
                 }
             }
-            let _ = reads;
             if wait(&mut pulse, &outlets).await.is_err() {
                 counted.ended = "shutdown";
                 return;

@@ -19,6 +19,7 @@
 pub mod merge;
 pub mod migrations;
 pub mod postgres;
+pub mod pruner;
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -1,0 +1,305 @@
+//! The hub: all rooms put together, started and stopped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::feed::{self, Feed};
+use crate::http::body::BodyBounds;
+use crate::http::server::Server;
+use crate::http::Authenticator;
+use crate::intake::{Bounds, Intake};
+use crate::ledger::Ledger;
+use crate::lifecycle::{Lifecycle, TaskDied};
+use crate::metrics::Metrics;
+use crate::outlets::Outlets;
+use crate::router::router;
+use crate::sources::{Defaults, Sources};
+use crate::store::{self, Store, StoreError, pruner};
+
+/// Why a hub did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The configuration is not one to run with.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A task that should have lived has ended.
+    #[error(transparent)]
+    Died(#[from] TaskDied),
+}
+
+/// A running hub.
+pub struct Hub {
+    addresses: Vec<SocketAddr>,
+    intake: Intake,
+    stop: CancellationToken,
+    cut: CancellationToken,
+    done: JoinHandle<Result<(), TaskDied>>,
+}
+
+/// How long the first attempt at the store holds up the start. Afterwards the hub listens and says that it knows nothing.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
+
+impl Hub {
+    /// Starts a hub. It listens when this returns; it is ready when `/readyz` says so. An address with port 0 gets a free
+    /// one.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, HubError> {
+        config.validate()?;
+        // Descriptors first: a hub that can hold 1,024 connections is a surprise nobody likes.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let listener = listen(*address).await.map_err(|source| HubError::Listen { address: *address, source })?;
+            listeners.push(listener);
+        }
+        let options = store::Options {
+            max_connections: config.store.max_connections,
+            timeout: config.store.timeout,
+            listen_notify: config.store.listen_notify,
+        };
+        let store = store::connect(config.database_url.expose(), &options).await?;
+        let prepared = prepare_once(&*store, config.migrate_on_start).await?;
+
+        let skew = seconds(config.clock_skew);
+        let metrics = Metrics::new();
+        let ledger = Ledger::new(&config.wso2_organization);
+        let bounds = Bounds {
+            max_text: config.limits.max_text,
+            max_reason: config.limits.max_reason,
+            clock_skew: skew,
+        };
+        let (intake, committer) = Intake::new(store.clone(), clock.clone(), bounds, metrics.clone());
+        let pace = feed::Pace {
+            poll_interval: config.store.poll_interval,
+            bookmark_interval: config.bookmark_interval,
+            sweep_interval: config.store.prune_interval,
+            clock_skew: skew,
+        };
+        let feed = Feed::new(store.clone(), ledger.clone(), clock.clone(), pace, metrics.clone());
+
+        let mut life = Lifecycle::default();
+        let (commits, committed) = mpsc::channel(256);
+        life.spawn("committer", committer.run(commits, feed.applied()));
+        let gate = Gate { store: store.clone(), migrate: config.migrate_on_start, rest: life.rest.clone() };
+        let pruning =
+            pruner::Pace { interval: config.store.prune_interval, batch: config.store.prune_batch, clock_skew: skew };
+        let behind = {
+            let (store, metrics, rest) = (store.clone(), metrics.clone(), life.rest.clone());
+            async move {
+                if prepared || gate.wait().await {
+                    let prune = pruner::run(store.clone(), clock, pruning, metrics, rest.clone());
+                    tokio::join!(feed.run(committed, rest.clone()), prune);
+                }
+                store.close().await;
+            }
+        };
+        life.spawn("feed and pruner", behind);
+
+        let body = BodyBounds { max_bytes: config.limits.max_body_bytes, timeout: config.limits.body_timeout };
+        let sources = Sources {
+            intake: intake.clone(),
+            body,
+            max_items: config.limits.max_items,
+            defaults: Defaults {
+                keep_opaque: config.keep_opaque,
+                keep_signature: config.keep_signature,
+                max_token_lifetime: seconds(config.default_max_token_lifetime),
+            },
+        };
+        let outlets = Outlets {
+            ledger,
+            metrics: metrics.clone(),
+            body,
+            max_stream_age: config.streams.max_age,
+            retry: config.streams.retry,
+            max_lag: config.feed.max_lag,
+            stopping: life.soft.clone(),
+        };
+        let authenticator = Arc::new(Authenticator::new(&config.clients));
+        let server = Server {
+            router: router(authenticator, Arc::new(sources), Arc::new(outlets), &config.wso2),
+            header_timeout: config.limits.header_timeout,
+            connections: Arc::new(Semaphore::new(config.limits.max_connections)),
+            metrics,
+            stop: life.soft.clone(),
+            cut: life.hard.clone(),
+            tasks: life.connections.clone(),
+        };
+        let mut addresses = Vec::new();
+        for listener in listeners {
+            let address = listener.local_addr().map_err(|source| HubError::Listen { address: config.listen[0], source })?;
+            tracing::info!("listening on http://{address}");
+            addresses.push(address);
+            life.spawn("listener", server.clone().run(listener));
+        }
+        announce(&config, &*store);
+        let (stop, cut) = (life.soft.clone(), life.hard.clone());
+        let done = tokio::spawn(life.run(config.shutdown.grace));
+        Ok(Self { addresses, intake, stop, cut, done })
+    }
+
+    /// The addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The way in for sources that live in this process.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Begins to stop: no longer ready, no new connections, streams end, requests finish.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Cuts what is still open.
+    pub fn cut(&self) {
+        self.stop.cancel();
+        self.cut.cancel();
+    }
+
+    /// Waits until the hub has ended.
+    pub async fn wait(self) -> Result<(), HubError> {
+        let Self { intake, done, .. } = self;
+        // The committer ends when nobody can send to it any more.
+        drop(intake);
+        match done.await {
+            Ok(result) => Ok(result?),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+/// Runs a hub until SIGTERM or SIGINT. A second signal cuts what is still open.
+pub async fn serve(config: Config) -> Result<(), HubError> {
+    let hub = Hub::start(config, Clock::system()).await?;
+    let (stop, cut) = (hub.stop.clone(), hub.cut.clone());
+    let signals = tokio::spawn(async move {
+        signal().await;
+        tracing::info!("stopping; a second signal cuts what is still open");
+        stop.cancel();
+        signal().await;
+        cut.cancel();
+    });
+    let result = hub.wait().await;
+    signals.abort();
+    result
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // A fleet that reconnects at once has to fit; the kernel caps it at net.core.somaxconn.
+    socket.listen(4096)
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn announce(config: &Config, store: &dyn Store) {
+    let place = store.describe();
+    if config.database_url.expose().starts_with("sqlite") {
+        tracing::info!("store: {place}; for Postgres give --database-url postgres://user@host/database");
+    } else {
+        tracing::info!("store: {place}");
+    }
+    if config.clients.is_empty() {
+        tracing::warn!("no [[clients]] are configured: everybody on this machine may read and revoke");
+    }
+}
+
+/// Prepares the store if it answers; says whether it did. An error that waiting cannot heal ends the start.
+async fn prepare_once(store: &dyn Store, migrate: bool) -> Result<bool, StoreError> {
+    match tokio::time::timeout(FIRST_ATTEMPT, store.prepare(migrate)).await {
+        Ok(Ok(applied)) => {
+            report(&applied);
+            Ok(true)
+        }
+        Ok(Err(error)) if error.is_transient() => {
+            tracing::error!(%error, "starting without the store; nothing is answered until it is there");
+            Ok(false)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            tracing::error!("the store is slow; nothing is answered until it is prepared");
+            Ok(false)
+        }
+    }
+}
+
+fn report(applied: &[String]) {
+    if !applied.is_empty() {
+        tracing::info!("applied migrations: {}", applied.join(", "));
+    }
+}
+
+/// Holds the feed back until the store is prepared.
+struct Gate {
+    store: Arc<dyn Store>,
+    migrate: bool,
+    rest: CancellationToken,
+}
+
+impl Gate {
+    /// Whether the store is prepared; false when the hub stops first.
+    async fn wait(self) -> bool {
+        let mut pause = Duration::from_millis(200);
+        loop {
+            tokio::select! {
+                () = self.rest.cancelled() => return false,
+                prepared = self.store.prepare(self.migrate) => match prepared {
+                    Ok(applied) => {
+                        report(&applied);
+                        tracing::info!("the store is there");
+                        return true;
+                    }
+                    Err(error) if error.is_transient() => tracing::debug!(%error, "waiting for the store"),
+                    // It was away at the start, and now that it is there it needs a person: end loudly.
+                    Err(error) => panic!("{error}"),
+                },
+            }
+            tokio::select! {
+                () = self.rest.cancelled() => return false,
+                () = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+}
