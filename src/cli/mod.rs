@@ -1,0 +1,3 @@
+//! STUB
+pub mod promise;
+pub mod sse;
