@@ -136,3 +136,19 @@ pub trait Store: Send + Sync + 'static {
     /// Ends background work and connections.
     async fn close(&self);
 }
+
+/// STUB, to be replaced: how [`connect`] connects.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections to Postgres.
+    pub max_connections: u32,
+    /// How long the database may take.
+    pub timeout: std::time::Duration,
+    /// Whether to listen for other replicas.
+    pub listen_notify: bool,
+}
+
+/// STUB, to be replaced: connects to the store that the URL names.
+pub async fn connect(_url: &str, _options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    Err(StoreError::Refused("the store is not part of this build".into()))
+}
