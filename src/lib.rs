@@ -5,5 +5,6 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod hub;
 pub mod revocation;
 pub mod store;
