@@ -3,6 +3,8 @@
 //! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`]. The words they share
 //! are in [`revocation`]; [`hub`] puts the rooms together, [`router`] lists every path.
 
+pub mod bench;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod feed;
@@ -11,6 +13,7 @@ pub mod hub;
 pub mod intake;
 pub mod ledger;
 pub mod lifecycle;
+pub mod logging;
 pub mod metrics;
 pub mod outlets;
 pub mod revocation;

@@ -42,21 +42,16 @@ impl Lifecycle {
     /// Waits until [`Lifecycle::soft`], then lets everything end in order: connections within `grace`, then the tasks.
     /// An error when a task ended before it should.
     pub async fn run(mut self, grace: Duration) -> Result<(), TaskDied> {
-        let died = loop {
-            tokio::select! {
-                () = self.soft.cancelled() => break None,
-                Some(ended) = self.tasks.join_next_with_id() => {
-                    // A listener or a task that panicked: stop what is left, then report.
-                    let (id, how) = match ended {
-                        Ok((id, ())) => (id, "it returned".to_owned()),
-                        Err(error) => (error.id(), error.to_string()),
-                    };
-                    if self.soft.is_cancelled() {
-                        break None;
-                    }
-                    let name = self.names.iter().find(|(h, _)| h.id() == id).map_or("unknown", |(_, name)| name);
-                    break Some(TaskDied { name, how });
-                }
+        let died = tokio::select! {
+            () = self.soft.cancelled() => None,
+            Some(ended) = self.tasks.join_next_with_id() => {
+                let (id, how) = match ended {
+                    Ok((id, ())) => (id, "it returned".to_owned()),
+                    Err(error) => (error.id(), error.to_string()),
+                };
+                let name = self.names.iter().find(|(h, _)| h.id() == id).map_or("unknown", |(_, name)| name);
+                // Listeners return as soon as stopping begins, perhaps before this was asked.
+                (!self.soft.is_cancelled()).then_some(TaskDied { name, how })
             }
         };
         self.soft.cancel();

@@ -1,1 +1,18 @@
-fn main() {}
+//! Exit codes and the runtime; everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // First, because wrong options and --help need no runtime.
+    let cli = revocation_hub::cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("revocation-hub: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    ExitCode::from(runtime.block_on(revocation_hub::cli::run(cli)))
+}

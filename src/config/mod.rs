@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use clients::{Basic, Bearer, Client, Scope};
+pub use duration::parse as parse_duration;
 pub use environment::PREFIX;
 pub use error::ConfigError;
 pub use load::Overrides;

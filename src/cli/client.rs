@@ -1,0 +1,284 @@
+//! The HTTP client that all client commands share: where the hub is, who is asking, and what went wrong in words.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::output::plain;
+use crate::config::{ConfigError, Secret};
+
+/// Where the hub is and how we prove who we are. Secrets come from files or the environment only: a command line can be
+/// read by everyone on the machine.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// The hub's address; a path in front of /v1 may be part of it
+    #[arg(long, value_name = "URL", env = "REVOCATION_HUB_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// User name for HTTP Basic; the password comes from --password-file or REVOCATION_HUB_PASSWORD
+    #[arg(long, value_name = "NAME", env = "REVOCATION_HUB_USER")]
+    pub user: Option<String>,
+    /// File with the password of --user; one line break at its end is ignored
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_PASSWORD_FILE")]
+    pub password_file: Option<PathBuf>,
+    /// File with a bearer token, instead of --user; REVOCATION_HUB_BEARER may hold the token itself
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_BEARER_FILE")]
+    pub bearer_file: Option<PathBuf>,
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The hub cannot be reached, does not answer, or says that it cannot at the moment.
+    #[error("{message}")]
+    Unavailable {
+        /// What happened and what may help.
+        message: String,
+        /// What the hub asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The hub refused.
+    #[error("{0}")]
+    Refused(Problem),
+}
+
+impl RequestError {
+    /// Whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, RequestError::Unavailable { .. })
+    }
+
+    /// What the hub asked to wait, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            RequestError::Unavailable { retry_after, .. } => *retry_after,
+            RequestError::Refused(_) => None,
+        }
+    }
+}
+
+/// The hub's answer to what it does not do (RFC 9457).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The kind of problem, in words.
+    pub title: String,
+    /// This very problem, in words.
+    pub detail: String,
+    /// The stable name of the kind.
+    pub code: String,
+    /// Which item of many, from 0.
+    pub index: Option<u64>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = [&self.detail, &self.title].into_iter().find(|t| !t.is_empty());
+        match text {
+            Some(text) => f.write_str(&plain(text))?,
+            None => f.write_str("the hub refused")?,
+        }
+        write!(f, " ({}", self.status)?;
+        if !self.code.is_empty() {
+            write!(f, " {}", plain(&self.code))?;
+        }
+        f.write_str(")")?;
+        match self.status {
+            401 => f.write_str("; say who you are with --bearer-file, or --user and --password-file"),
+            403 => f.write_str("; this client lacks a scope or the issuer, see [[clients]] of the hub"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A hub to talk to.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    login: Login,
+}
+
+#[derive(Clone, Debug)]
+enum Login {
+    None,
+    Basic(String, Secret),
+    Bearer(Secret),
+}
+
+/// How long an ordinary request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Connection {
+    /// Reads the files of secrets and sets the client up; connects to nothing yet.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let bad_url = |why: &str| setting("--url", format!("\"{}\" {why}; write http://HOST:PORT", plain(&self.url)));
+        let url = Url::parse(&self.url).map_err(|_| bad_url("is not a URL"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+            return Err(bad_url("is not the address of a hub").into());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            // Not repeated: it may contain a password.
+            let message = "a user name or password does not belong into the URL; use --user and --password-file";
+            return Err(setting("--url", message).into());
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("revocation-hub/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect could carry the credentials elsewhere.
+            .redirect(reqwest::redirect::Policy::none());
+        if url.scheme() == "http" {
+            // Without TLS the system's certificates are not needed, and a small container may have none.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().context("cannot set up the HTTP client")?;
+        Ok(Client { http, base: url.as_str().trim_end_matches('/').into(), login: self.login()? })
+    }
+
+    fn login(&self) -> Result<Login, ConfigError> {
+        let from_environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).map(Secret::new);
+        let read = |flag: &str, file: &PathBuf| Secret::read(file).map_err(|message| setting(flag, message));
+        let bearer = match &self.bearer_file {
+            Some(file) => Some(read("--bearer-file", file)?),
+            None => from_environment("REVOCATION_HUB_BEARER"),
+        };
+        match (&self.user, bearer) {
+            (None, None) if self.password_file.is_some() => Err(setting("--password-file", "needs --user")),
+            (None, None) => Ok(Login::None),
+            (None, Some(token)) => Ok(Login::Bearer(token)),
+            (Some(_), Some(_)) => Err(setting("--user", "a bearer token is given too; use one of the two")),
+            (Some(user), None) => {
+                let password = match &self.password_file {
+                    Some(file) => Some(read("--password-file", file)?),
+                    None => from_environment("REVOCATION_HUB_PASSWORD"),
+                };
+                let password =
+                    password.ok_or_else(|| setting("--user", "needs --password-file or REVOCATION_HUB_PASSWORD"))?;
+                Ok(Login::Basic(user.clone(), password))
+            }
+        }
+    }
+}
+
+fn setting(key: &str, message: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { key: key.into(), message: message.into() }
+}
+
+impl Client {
+    /// Where the hub is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A request with credentials and the usual time limit.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.endless(method, path).timeout(TIMEOUT)
+    }
+
+    /// The same without a limit on the whole, for streams and long lists.
+    pub fn endless(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.login {
+            Login::None => request,
+            Login::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
+            Login::Bearer(token) => request.bearer_auth(token.expose()),
+        }
+    }
+
+    /// Sends it; anything but a success is an error in words.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, RequestError> {
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let retry_after = retry_after(response.headers());
+        let body = response.bytes().await.unwrap_or_default();
+        let mut problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+        problem.status = status.as_u16();
+        if problem.detail.is_empty() && problem.title.is_empty() {
+            problem.title = format!("{} answers {status}", self.base);
+        }
+        let elsewhere = matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::GATEWAY_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+        );
+        if elsewhere {
+            return Err(RequestError::Unavailable { message: problem.to_string(), retry_after });
+        }
+        Err(RequestError::Refused(problem))
+    }
+
+    /// Why no answer came, and what may help.
+    pub fn unreachable(&self, error: &reqwest::Error) -> RequestError {
+        let base = &self.base;
+        let message = if error.is_timeout() {
+            format!("{base} did not answer in time")
+        } else if error.is_connect() {
+            format!(
+                "cannot connect to {base}: {}; is a hub running there? `revocation-hub serve` starts one, --url names another",
+                innermost(error)
+            )
+        } else {
+            format!("{base}: {}", innermost(error))
+        };
+        RequestError::Unavailable { message, retry_after: None }
+    }
+}
+
+/// The cause at the bottom, which is the one that a person understands ("Connection refused").
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// Seconds only; the hub never sends a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    /// No hub is served by a client that sleeps for hours.
+    const MAX: u64 = 300;
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(url: &str) -> Connection {
+        Connection { url: url.into(), user: None, password_file: None, bearer_file: None }
+    }
+
+    #[test]
+    fn the_address_may_have_a_path_but_no_password() {
+        assert_eq!(connection("http://h:1/").client().unwrap().base(), "http://h:1");
+        assert_eq!(connection("http://h/hub/").client().unwrap().base(), "http://h/hub");
+        for bad in ["h:80", "ftp://h", "http://h/?a", "nonsense"] {
+            let error = connection(bad).client().unwrap_err();
+            assert!(error.is::<ConfigError>() && error.to_string().contains("http://HOST:PORT"), "{error}");
+        }
+        let error = connection("http://u:hunter2@h").client().unwrap_err().to_string();
+        assert!(!error.contains("hunter2") && error.contains("--password-file"), "{error}");
+    }
+
+    #[test]
+    fn a_problem_reads_as_a_sentence() {
+        let json = r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"no \u001b[1mcredentials","code":"unauthorized"}"#;
+        let problem: Problem = serde_json::from_str(json).unwrap();
+        let text = problem.to_string();
+        assert!(text.starts_with("no \\u{1b}[1mcredentials (401 unauthorized); say who you are"), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! `revocation-hub serve`, `migrate` and `config`: what runs on the machine of the hub itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::output;
+use crate::hub::HubError;
+use crate::config::{Config, ConfigError, DEFAULT_TOML, DatabaseUrl, LogFormat, Overrides};
+
+/// What `serve --help` says below the options.
+pub const SERVE_HELP: &str = "\
+Without options the hub listens on 127.0.0.1:8080 and keeps its revocations in revocation-hub.db here.
+`revocation-hub config default` prints every setting with its default. On SIGTERM and Ctrl-C streams are ended and
+requests answered; a second signal ends the process at once.
+
+Examples:
+  revocation-hub serve
+  revocation-hub serve --config /etc/revocation-hub.toml
+  revocation-hub serve --listen 127.0.0.1:9090 --database-url postgres://hub@localhost/hub";
+
+/// What `migrate --help` says below the options.
+pub const MIGRATE_HELP: &str = "\
+`serve` does this by itself unless migrate_on_start = false. It is safe to run at any time and by several at once.
+
+Example:
+  revocation-hub migrate --config /etc/revocation-hub.toml";
+
+/// What `config --help` says below the options.
+pub const CONFIG_HELP: &str = "\
+Examples:
+  revocation-hub config default > revocation-hub.toml
+  revocation-hub config check revocation-hub.toml";
+
+/// Where the settings come from.
+#[derive(Debug, Default, clap::Args)]
+pub struct Source {
+    /// The configuration file (TOML); `config default` prints a commented one
+    #[arg(long, short, value_name = "FILE", env = "REVOCATION_HUB_CONFIG")]
+    config: Option<PathBuf>,
+    /// sqlite://FILE or postgres://USER@HOST/DATABASE; for one with a password use database_url_file
+    // Not through clap's `env`: the configuration reads that variable itself, and --help must not show its value.
+    #[arg(long, value_name = "URL", value_parser = database_url)]
+    database_url: Option<DatabaseUrl>,
+}
+
+fn database_url(text: &str) -> Result<DatabaseUrl, std::convert::Infallible> {
+    Ok(DatabaseUrl::new(text))
+}
+
+/// Options of `serve`.
+#[derive(Debug, Default, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    source: Source,
+    /// An address to listen on; may be given several times
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<SocketAddr>,
+    /// The form of log lines
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Commands of `config`.
+#[derive(Debug, clap::Subcommand)]
+pub enum ConfigCommand {
+    /// Print the commented default file, which is the manual
+    Default,
+    /// Check a file together with the environment, as `serve --config FILE` would
+    ///
+    /// Prints what the hub would do, or the first error and exit code 64. Files of secrets are read too.
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+}
+
+impl ServeArgs {
+    fn load(self) -> Result<Config, ConfigError> {
+        let overrides =
+            Overrides { listen: self.listen, database_url: self.source.database_url, log_format: self.log_format };
+        Config::load(self.source.config.as_deref(), overrides)
+    }
+}
+
+/// Runs the hub until it is told to end.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.load()?;
+    crate::logging::start(&config.log)?;
+    crate::hub::serve(config).await.map_err(|error| match error {
+        // Unwrapped, because the exit code goes by the kind of error.
+        HubError::Config(error) => error.into(),
+        HubError::Store(error) => error.into(),
+        other => other.into(),
+    })
+}
+
+/// Applies pending migrations.
+pub async fn migrate(source: Source) -> anyhow::Result<()> {
+    let config = ServeArgs { source, ..ServeArgs::default() }.load()?;
+    let options = crate::store::Options {
+        max_connections: config.store.max_connections,
+        timeout: config.store.timeout,
+        listen_notify: false,
+    };
+    let store = crate::store::connect(config.database_url.expose(), &options).await?;
+    let applied = store.prepare(true).await;
+    let place = store.describe();
+    store.close().await;
+    for name in &applied? {
+        output::line(&format!("applied {name}"))?;
+    }
+    output::line(&format!("{place} is up to date"))?;
+    Ok(())
+}
+
+/// Prints or checks the configuration.
+pub fn config(command: ConfigCommand) -> anyhow::Result<()> {
+    let file = match command {
+        ConfigCommand::Default => return Ok(output::line(DEFAULT_TOML.trim_end())?),
+        ConfigCommand::Check { file } => file,
+    };
+    let config = Config::load(Some(&file), Overrides::default())?;
+    let addresses: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
+    output::line(&format!("{}: ok", file.display()))?;
+    output::line(&format!("listens on {}", addresses.join(", ")))?;
+    output::line(&format!("keeps revocations in {}", config.database_url))?;
+    if config.clients.is_empty() {
+        output::line("no clients: everyone on this machine may do everything")?;
+    }
+    for client in &config.clients {
+        let scopes: Vec<&str> = client.scopes.iter().map(|s| s.name()).collect();
+        let issuers = client.issuers.as_ref().map_or_else(String::new, |all| format!(", for {}", all.join(", ")));
+        output::line(&format!("client {}: {}{issuers}", client.name, scopes.join(", ")))?;
+    }
+    Ok(())
+}
