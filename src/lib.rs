@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`].
 
+pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod revocation;
