@@ -21,6 +21,10 @@ mod stats;
 mod stop;
 mod streams;
 mod table;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
 
 use crate::clock::Clock;
 use anyhow::{Context, bail};

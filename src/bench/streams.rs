@@ -40,9 +40,11 @@ pub struct Board {
     due: Box<[AtomicU64]>,
     /// How many streams have each event.
     received: Box<[AtomicU32]>,
+    /// The first event of this cell. Latecomers of the cell before count for nothing but duplicates.
+    cell_from: AtomicU64,
     /// Events before this number count for loss, not for latency.
     measured_from: AtomicU64,
-    /// Events that all streams have; the closed loop waits on it.
+    /// Events of this cell that all streams have; the closed loop waits on it.
     pub whole: Mutex<u64>,
     pub whole_moved: Condvar,
     ready: AtomicU64,
@@ -73,6 +75,7 @@ impl Board {
             finder: Finder::new(run),
             due: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
             received: (0..capacity).map(|_| AtomicU32::new(0)).collect(),
+            cell_from: AtomicU64::new(0),
             measured_from: AtomicU64::new(0),
             whole: Mutex::new(0),
             whole_moved: Condvar::new(),
@@ -96,9 +99,11 @@ impl Board {
         self.due[number as usize].store(u64::try_from(ns).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Begins a cell: latency is counted anew, for events from `number` on.
-    pub fn measure_from(&self, number: u64) {
-        self.measured_from.store(number, Relaxed);
+    /// Begins a cell with event `first`: everything is counted anew, latency for events from `measured` on.
+    pub fn begin_cell(&self, first: u64, measured: u64) {
+        self.cell_from.store(first, Relaxed);
+        self.measured_from.store(measured, Relaxed);
+        *self.whole.lock() = 0;
         self.threads.iter().for_each(|t| *t.latency.lock() = Histogram::default());
     }
 
@@ -175,7 +180,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.board.ended.store(true, Relaxed);
-        // Each thread waits with a permit of its own kind, so every one must be woken, also one not yet waiting.
+        // A thread may be between its look at `ended` and its wait, so it is woken until it has gone.
         while self.handles.iter().any(|h| !h.is_finished()) {
             self.board.end.notify_waiters();
             std::thread::sleep(Duration::from_millis(1));
@@ -306,6 +311,9 @@ impl Arrivals<'_> {
             return;
         }
         self.seen[word] |= bit;
+        if number < board.cell_from.load(Relaxed) {
+            return;
+        }
         self.new += 1;
         if number >= board.measured_from.load(Relaxed) {
             let due = board.due[number as usize].load(Relaxed);
@@ -353,9 +361,12 @@ mod tests {
         }
         assert_eq!((board.delivered(), board.duplicates(), board.received(1), *board.whole.lock()), (1, 1, 1, 1));
         assert!(board.latency().max_ms() > Some(0.0));
-        board.measure_from(3);
-        s.take(chunk(&format!("{}\n", board.run.name(2))).as_bytes(), &board, 0).expect("an event");
-        assert_eq!((board.delivered(), board.latency().count()), (2, 0), "a warm-up event has no latency");
+        board.begin_cell(3, 4);
+        for number in [2, 3] {
+            s.take(chunk(&format!("{}\n", board.run.name(number))).as_bytes(), &board, 0).expect("an event");
+        }
+        assert_eq!(board.delivered(), 2, "a latecomer of another cell is not counted");
+        assert_eq!(board.latency().count(), 0, "a warm-up event has no latency");
     }
 
     #[test]
