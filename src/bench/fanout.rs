@@ -130,7 +130,8 @@ impl Cell<'_> {
         let late = self.board.last_delivery().saturating_duration_since(due(events - 1));
         let sustained = late <= SLACK && published.acknowledged.len() as u64 == events;
         let name = if sustained { "deliveries" } else { "not sustained:" };
-        let row = self.row(load, name, begin, &published, &before);
+        // The schedule's last event is due one interval before its end.
+        let row = self.row(load, name, (begin, due(events) - begin), &published, &before);
         self.judge(row, drained, &published, &before, faults)
     }
 
@@ -156,7 +157,7 @@ impl Cell<'_> {
             }
         });
         let drained = self.drain(&published, &before);
-        let row = self.row(load, "deliveries", begin, &published, &before);
+        let row = self.row(load, "deliveries", (begin, Duration::ZERO), &published, &before);
         self.judge(row, drained, &published, &before, faults)
     }
 
@@ -208,10 +209,17 @@ impl Cell<'_> {
         false
     }
 
-    fn row(&self, load: String, name: &'static str, begin: Instant, published: &Published, before: &Before) -> Row {
+    fn row(
+        &self,
+        load: String,
+        name: &'static str,
+        (begin, least): (Instant, Duration),
+        published: &Published,
+        before: &Before,
+    ) -> Row {
         let board = self.board;
         let delivered = board.delivered() - before.delivered;
-        let span = board.last_delivery().saturating_duration_since(begin).as_secs_f64();
+        let span = board.last_delivery().saturating_duration_since(begin).max(least).as_secs_f64();
         let rate = (delivered > 0).then(|| delivered as f64 / span);
         let mut row = Row::new(SECTION, load, Figure::new(name, rate, "/s")).latency(&board.latency()).more(
             "events",

@@ -39,7 +39,7 @@ use table::{Header, Row};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Measures, prints, and fails when a promise was broken: a delivery missing or doubled.
+/// Measures, prints, and fails when a promise was broken: a delivery missing or doubled, a hub that died.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = Stop::default();
     // Whatever ends this future ends the hub that was started for it.
@@ -59,6 +59,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     report.print()?;
     let Faults { missing, duplicates } = report.faults;
+    if report.died {
+        bail!("the hub ended while it was measured");
+    }
     if missing + duplicates > 0 {
         bail!("{missing} deliveries missing, {duplicates} doubled");
     }
@@ -87,6 +90,8 @@ struct Report {
     header: Header,
     rows: Vec<Row>,
     faults: Faults,
+    /// A hub of ours ended without having been asked to.
+    died: bool,
     json: bool,
 }
 
@@ -110,6 +115,7 @@ struct Bench {
     sockets: u64,
     rows: Vec<Row>,
     faults: Faults,
+    died: bool,
 }
 
 impl Bench {
@@ -118,7 +124,16 @@ impl Bench {
         let want = plan.most_sockets() as u64;
         let sockets = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(0);
         let sockets = if sockets == 0 { want } else { sockets };
-        Self { args, plan, stop, progress: Progress::new(), sockets, rows: Vec::new(), faults: Faults::default() }
+        Self {
+            args,
+            plan,
+            stop,
+            progress: Progress::new(),
+            sockets,
+            rows: Vec::new(),
+            faults: Faults::default(),
+            died: false,
+        }
     }
 
     /// Runs the sections one after the other. An interrupted run has only the rows so far, and is not printed.
@@ -152,7 +167,7 @@ impl Bench {
             self.section("catch-up", |bench, server| bench.catch_up(server, plan.missed));
         }
         self.progress.clear();
-        Report { header: self.header(), rows: self.rows, faults: self.faults, json: self.args.json }
+        Report { header: self.header(), rows: self.rows, faults: self.faults, died: self.died, json: self.args.json }
     }
 
     /// Gives `work` a hub. What goes wrong is a row of the table, and the next section runs all the same.
@@ -164,8 +179,9 @@ impl Bench {
         let server = Server::start(&self.args, &self.stop);
         let outcome = server.and_then(|server| {
             let outcome = work(self, &server);
-            if outcome.is_err() && server.has_ended() {
-                return outcome.context(format!("the hub ended by itself: {}", server.last_words()));
+            if server.has_ended() && !self.stop.asked() {
+                self.died = true;
+                bail!("the hub ended by itself: {}", server.last_words());
             }
             if server.in_memory() {
                 self.rows.iter_mut().filter(|r| r.section == "ingest" && name == "ingest").for_each(|r| {

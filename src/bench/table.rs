@@ -77,6 +77,9 @@ impl Row {
     }
 }
 
+/// The columns with latencies.
+const NUMBERS: std::ops::Range<usize> = 3..6;
+
 /// Where and what: the line above the table.
 #[derive(Clone, Debug)]
 pub struct Header {
@@ -115,13 +118,14 @@ pub fn markdown(header: &Header, rows: &[Row]) -> String {
         header.version, header.hub, header.cpus
     );
     for (n, line) in lines.iter().enumerate() {
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(out, "| {cell:<width$} ");
+        for (i, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let _ =
+                if NUMBERS.contains(&i) { write!(out, "| {cell:>width$} ") } else { write!(out, "| {cell:<width$} ") };
         }
         out.push_str("|\n");
         if n == 0 {
             for (i, width) in widths.iter().enumerate() {
-                let _ = if (3..6).contains(&i) {
+                let _ = if NUMBERS.contains(&i) {
                     write!(out, "| {:->width$}: ", "", width = width - 1)
                 } else {
                     write!(out, "| {:->width$} ", "")
