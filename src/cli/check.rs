@@ -19,7 +19,7 @@ Exit codes:
 Only 0 means \"go on\", so that a script which tests for success stays closed when the hub is away:
   if revocation-hub check --token-file token.jwt; then accept; else reject; fi
 
-Give all claims of the token that you have: a rule on its subject is only found when --sub (and --iat) is given.
+Give all claims of the token that you have: a rule on its subject is only found when --sub (and --iat) is given. \
 With --token-file the hub takes the claims from the token itself, which is the surest way.
 
 Examples:
@@ -36,10 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     iat: Option<i64>,
     /// Print the hub's answer as it is
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Print nothing, the exit code says it
-    #[arg(long, short, conflicts_with = "json")]
+    #[arg(long, short, conflicts_with = "json", help_heading = "Output")]
     quiet: bool,
     #[command(flatten)]
     connection: Connection,

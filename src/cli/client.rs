@@ -18,16 +18,22 @@ use crate::config::{ConfigError, Secret};
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The hub's address; a path in front of /v1 may be part of it
-    #[arg(long, value_name = "URL", env = "REVOCATION_HUB_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "REVOCATION_HUB_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub url: String,
     /// User name for HTTP Basic; the password comes from --password-file or REVOCATION_HUB_PASSWORD
-    #[arg(long, value_name = "NAME", env = "REVOCATION_HUB_USER")]
+    #[arg(long, value_name = "NAME", env = "REVOCATION_HUB_USER", hide_env_values = true)]
     pub user: Option<String>,
     /// File with the password of --user; one line break at its end is ignored
-    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_PASSWORD_FILE")]
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_PASSWORD_FILE", hide_env_values = true)]
     pub password_file: Option<PathBuf>,
     /// File with a bearer token, instead of --user; REVOCATION_HUB_BEARER may hold the token itself
-    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_BEARER_FILE")]
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_BEARER_FILE", hide_env_values = true)]
     pub bearer_file: Option<PathBuf>,
 }
 

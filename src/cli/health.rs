@@ -9,7 +9,7 @@ use super::output;
 
 /// What `--help` says below the options.
 pub const AFTER_HELP: &str = "\
-Asks GET /readyz, which is true when the hub has loaded its revocations and its database answers.
+Asks GET /readyz, which is true when the hub has loaded its revocations and its database answers. \
 Exit code 0 is ready, 1 is not ready or not reachable. Needs no credentials.
 
 Example (Dockerfile):

@@ -9,7 +9,7 @@ use crate::revocation::Id;
 
 /// What `--help` says below the options.
 pub const AFTER_HELP: &str = "\
-The id stands in the answer to `revoke`, in `list` and in `watch`. Every gateway that has the revocation is told.
+The id stands in the answer to `revoke`, in `list` and in `watch`. Every gateway that has the revocation is told. \
 Needs the scope `lift`. The ids are taken one after the other; the command stops at the first that is refused.
 
 Example:
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(required = true, value_name = "ID")]
     ids: Vec<Id>,
     /// Print the hub's answers as they are, one per line
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
     connection: Connection,

@@ -17,16 +17,16 @@ pub const AFTER_HELP: &str = "\
 Examples:
   revocation-hub list
   revocation-hub list --ndjson > revoked.ndjson
-  revocation-hub list --since aaaaaaaa-42      what has changed after that cursor, lifted ones included";
+  revocation-hub list --since aaaaaaaa-42      changes after that cursor, lifts too";
 
 /// Options of `list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print the hub's JSON as it is
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Print one JSON object per line
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
     ndjson: bool,
     /// Only what has changed after this cursor
     #[arg(long, value_name = "CURSOR")]

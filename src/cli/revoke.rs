@@ -16,12 +16,12 @@ use crate::config::parse_duration;
 
 /// What `--help` says below the options.
 pub const AFTER_HELP: &str = "\
-Wider rules (--sid, --sub, --client-id, --kid, --iss) need the scope `rules`; single tokens need `publish`.
-Without --exp and --ttl the revocation is kept as long as a token of this sender can live at most; see
+Wider rules (--sid, --sub, --client-id, --kid, --iss) need the scope `rules`; single tokens need `publish`. \
+Without --exp and --ttl the revocation is kept as long as a token of this sender can live at most; see \
 max_token_lifetime in `revocation-hub config default`.
 
---from reads one JSON object per line with the members of the native interface, and sends them in pieces. Each piece
-is stored whole or not at all. A piece with a bad line stops the command and names the line; what came before stays
+--from reads one JSON object per line with the members of the native interface, and sends them in pieces. Each piece \
+is stored whole or not at all. A piece with a bad line stops the command and names the line; what came before stays \
 revoked, and sending the whole file again is safe.
 
 Examples:
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "LINES", default_value_t = 5000, help_heading = "Many", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     chunk: u32,
     /// Print the hub's answer as it is
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
     connection: Connection,

@@ -9,8 +9,8 @@ use crate::config::{Config, ConfigError, DEFAULT_TOML, DatabaseUrl, LogFormat, O
 
 /// What `serve --help` says below the options.
 pub const SERVE_HELP: &str = "\
-Without options the hub listens on 127.0.0.1:8080 and keeps its revocations in revocation-hub.db here.
-`revocation-hub config default` prints every setting with its default. On SIGTERM and Ctrl-C streams are ended and
+Without options the hub listens on 127.0.0.1:8080 and keeps its revocations in revocation-hub.db here. \
+`revocation-hub config default` prints every setting with its default. On SIGTERM and Ctrl-C streams are ended and \
 requests answered; a second signal ends the process at once.
 
 Examples:
@@ -35,7 +35,7 @@ Examples:
 #[derive(Debug, Default, clap::Args)]
 pub struct Source {
     /// The configuration file (TOML); `config default` prints a commented one
-    #[arg(long, short, value_name = "FILE", env = "REVOCATION_HUB_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "REVOCATION_HUB_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// sqlite://FILE or postgres://USER@HOST/DATABASE; for one with a password use database_url_file
     // Not through clap's `env`: the configuration reads that variable itself, and --help must not show its value.

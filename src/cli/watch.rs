@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use reqwest::Method;
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -19,11 +19,11 @@ use crate::revocation::{Cursor, InvalidCursor};
 
 /// What `--help` says below the options.
 pub const AFTER_HELP: &str = "\
-Every event is checked against what the hub promises: positions only rise, no event is without a cursor, a stream
-starts where it was asked to, a bookmark is never behind what was delivered, and another log is announced by `reset`.
+Every event is checked against what the hub promises: positions only rise, no event is without a cursor, a stream \
+starts where it was asked to, a bookmark is never behind what was delivered, and another log is announced by `reset`. \
 The first promise that is broken ends the command with exit code 70 and says which.
 
-When the stream ends, the command comes back with its cursor and misses nothing. On `reset` it loads the snapshot and
+When the stream ends, the command comes back with its cursor and misses nothing. On `reset` it loads the snapshot and \
 goes on from there. It runs until it is interrupted, or the hub refuses it (exit code 1).
 
 On a terminal, the last line shows where the stream is and how long ago the hub said that it is current.
@@ -40,10 +40,10 @@ pub struct Args {
     #[arg(long, value_name = "CURSOR|earliest")]
     since: Option<Since>,
     /// Print one JSON object per event: {"event","id","data"}
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Print bookmarks too, the hub's regular "you are current"
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     bookmarks: bool,
     #[command(flatten)]
     connection: Connection,
@@ -138,6 +138,10 @@ impl Watch {
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => return Ok(End::Cut(format!("no answer for {} s", SILENCE.as_secs()))),
         };
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // Something else that answers at this address would be "a stream without events" for ever.
+        let is_stream = kind.to_ascii_lowercase().starts_with("text/event-stream");
+        anyhow::ensure!(is_stream, "{} answers with {:?} instead of an event stream", self.client.base(), kind);
         let mut body = response.bytes_stream();
         let mut parser = Parser::new();
         let mut items = Vec::new();

@@ -12,27 +12,37 @@ pub const PREFIX: &str = "REVOCATION_HUB_";
 /// Variables of the client commands and of `--config`; they are not settings of the daemon.
 const NOT_SETTINGS: [&str; 7] = ["CONFIG", "URL", "USER", "PASSWORD", "PASSWORD_FILE", "BEARER", "BEARER_FILE"];
 
-/// The name of the variable that sets this.
-pub(super) fn variable(path: &[String]) -> String {
+/// The variable, one of `names`, that a path of settings came from.
+pub(super) fn variable(path: &[String], names: &[String]) -> String {
     // Positions in a list have no variable of their own: the list is one value.
     let named: Vec<&str> =
         path.iter().map(String::as_str).take_while(|p| !p.bytes().all(|b| b.is_ascii_digit())).collect();
-    let rest = &path[named.len()..];
-    let name = format!("{PREFIX}{}", named.join("__").to_uppercase());
-    if rest.is_empty() { name } else { format!("{name} (at {})", rest.join(".")) }
+    // What was wrong may be deeper in one variable's value, or no deeper than a part of its name.
+    for depth in (1..=named.len()).rev() {
+        let name = format!("{PREFIX}{}", named[..depth].join("__").to_uppercase());
+        let rest = &path[depth..];
+        if names.contains(&name) {
+            return if rest.is_empty() { name } else { format!("{name} (at {})", rest.join(".")) };
+        }
+        if let Some(name) = names.iter().find(|n| n.strip_prefix(&name).is_some_and(|rest| rest.starts_with("__"))) {
+            return name.clone();
+        }
+    }
+    format!("{PREFIX}{}", named.join("__").to_uppercase())
 }
 
-/// Collects the settings among `variables`. `defaults` tells text from numbers: a password of digits stays text.
+/// Collects the settings among `variables`, and the names of those that are. `defaults` tells text from numbers: a password of digits stays text.
 pub(super) fn collect(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     defaults: &Value,
-) -> Result<Dict, ConfigError> {
+) -> Result<(Dict, Vec<String>), ConfigError> {
     let mut found: Vec<(String, OsString)> = variables
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_str()?.strip_prefix(PREFIX)?.to_owned(), value)))
         .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()) && !is_of_kubernetes(name))
         .collect();
     found.sort();
+    let names = found.iter().map(|(name, _)| format!("{PREFIX}{name}").to_uppercase()).collect();
     let mut dict = Dict::new();
     for (name, value) in found {
         let invalid = |message: &str| ConfigError::Value {
@@ -46,7 +56,7 @@ pub(super) fn collect(
             return Err(invalid("a part of its name is also set as a whole; use one of the two"));
         }
     }
-    Ok(dict)
+    Ok((dict, names))
 }
 
 /// Text stays as it is. Numbers, true and false, and lists and tables in brackets are read as such.
@@ -92,8 +102,15 @@ mod tests {
     #[test]
     fn variables_are_named_as_a_person_finds_them() {
         let path = |text: &str| text.split('.').map(String::from).collect::<Vec<_>>();
-        assert_eq!(variable(&path("store.max_connections")), "REVOCATION_HUB_STORE__MAX_CONNECTIONS");
-        assert_eq!(variable(&path("clients.0.name")), "REVOCATION_HUB_CLIENTS (at 0.name)");
+        let names = ["STORE__MAX_CONNECTIONS", "CLIENTS", "WSO2", "STOER__X"].map(|n| format!("{PREFIX}{n}"));
+        for (at, name) in [
+            ("store.max_connections", "REVOCATION_HUB_STORE__MAX_CONNECTIONS"),
+            ("clients.0.name", "REVOCATION_HUB_CLIENTS (at 0.name)"),
+            ("wso2.shape", "REVOCATION_HUB_WSO2 (at shape)"),
+            ("stoer", "REVOCATION_HUB_STOER__X"),
+        ] {
+            assert_eq!(variable(&path(at), &names), name);
+        }
     }
 
     #[test]
@@ -114,6 +131,6 @@ mod tests {
             "CONFIG",
         ]
         .map(|name| (OsString::from(format!("{PREFIX}{name}")), OsString::from("x")));
-        assert_eq!(collect(variables, &Value::from(Dict::new())).unwrap(), Dict::new());
+        assert_eq!(collect(variables, &Value::from(Dict::new())).unwrap(), (Dict::new(), Vec::new()));
     }
 }

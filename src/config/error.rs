@@ -11,12 +11,12 @@ use super::environment;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
+    #[error("cannot read the configuration file {}: {reason}", path.display())]
     File {
         /// The file as it was named.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is not TOML.
     #[error("{}: {message}", path.display())]
@@ -71,7 +71,8 @@ impl ConfigError {
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     File(PathBuf),
-    Environment,
+    /// The names of the variables that are settings.
+    Environment(Vec<String>),
     Flags,
 }
 
@@ -80,7 +81,7 @@ impl Origin {
     pub fn place(&self, path: &[String]) -> String {
         match self {
             Origin::File(file) => format!("{}: {}", file.display(), dotted(path)),
-            Origin::Environment => format!("environment variable {}", environment::variable(path)),
+            Origin::Environment(names) => format!("environment variable {}", environment::variable(path, names)),
             Origin::Flags => format!("flag --{}", path.join("-").replace('_', "-")),
         }
     }

@@ -40,10 +40,11 @@ impl Config {
         let mut merged = Dict::new();
         if let Some(path) = file {
             let text =
-                std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.into(), source })?;
+                std::fs::read_to_string(path).map_err(|reason| ConfigError::File { path: path.into(), reason })?;
             add_layer(&mut merged, parse(&text, path)?, &Origin::File(path.into()))?;
         }
-        add_layer(&mut merged, environment::collect(variables, &defaults)?, &Origin::Environment)?;
+        let (layer, names) = environment::collect(variables, &defaults)?;
+        add_layer(&mut merged, layer, &Origin::Environment(names))?;
         add_layer(&mut merged, flags(&overrides), &Origin::Flags)?;
         // Each layer was read by itself, so an error here can only come from putting them together.
         let mut config = read(merged, &Origin::Flags)?;
