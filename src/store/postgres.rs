@@ -10,6 +10,7 @@
 
 mod error;
 mod hints;
+mod session;
 mod values;
 
 use std::future::Future;
@@ -84,26 +85,6 @@ const PRUNE: &str = "with gone as (
 const BEGIN_LOG: &str =
     "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
 
-/// What every session of ours runs under.
-///
-/// * `synchronous_commit`: an answer means "on disk", whatever the server's default is; where synchronous standbys are
-///   named, `on` waits for their disks too. Only `remote_apply` promises more, and stays.
-/// * The timeouts free the `log` row when this process is gone or frozen while it holds it, and the keepalives when its
-///   host is.
-/// * The planner: statements are planned once and kept, perhaps while the table is still empty, when reading all of it
-///   looks cheapest. Every statement here has its index.
-const SESSION: &str = "select
-    set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
-    set_config('statement_timeout', $1, false),
-    set_config('lock_timeout', $1, false),
-    set_config('idle_in_transaction_session_timeout', $1, false),
-    set_config('tcp_keepalives_idle', '10', false),
-    set_config('tcp_keepalives_interval', '5', false),
-    set_config('tcp_keepalives_count', '3', false),
-    set_config('enable_seqscan', 'off', false),
-    set_config('enable_bitmapscan', 'off', false),
-    set_config('jit', 'off', false)";
-
 /// The log in Postgres; several hubs can share it.
 pub struct PostgresStore {
     connect: PgConnectOptions,
@@ -141,10 +122,7 @@ impl From<StoreError> for Failed {
 impl PostgresStore {
     /// Does not connect yet.
     pub fn new(url: &str, options: &Options) -> Result<Self, StoreError> {
-        let connect: PgConnectOptions =
-            url.parse().map_err(|e| StoreError::Refused(format!("the database URL is not valid: {e}")))?;
-        // Statements are not ours to log: what fails is reported once, by the caller.
-        let connect = connect.application_name("revocation-hub").disable_statement_logging();
+        let connect = session::parse(url)?;
         Ok(Self {
             connect,
             idle: Mutex::default(),
@@ -164,7 +142,7 @@ impl PostgresStore {
             return Err(StoreError::Unavailable("Postgres: closed".into()));
         }
         let mut conn = self.connect.connect().await.map_err(explain)?;
-        session(&mut conn, self.limit).await.map_err(explain)?;
+        session::begin(&mut conn, self.limit).await.map_err(explain)?;
         Ok(conn)
     }
 
@@ -357,11 +335,6 @@ impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.closed.cancel();
     }
-}
-
-async fn session(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
-    let millis = limit.as_millis().clamp(1, 2_000_000_000).to_string();
-    sqlx::query(SESSION).persistent(false).bind(millis).execute(conn).await.map(drop)
 }
 
 fn no_log() -> StoreError {
