@@ -126,7 +126,9 @@ impl Piece {
 }
 
 fn deflate(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::fast());
+    // Level 2: zlib-rs' level 1 has fixed codes, which makes random hexadecimal half as large again; higher levels win
+    // nothing.
+    let mut encoder = DeflateEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::new(2));
     encoder.write_all(plain).expect("compressing into memory cannot fail");
     // A sync flush; `finish` would write a final block.
     encoder.flush().expect("compressing into memory cannot fail");

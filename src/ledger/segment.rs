@@ -105,13 +105,22 @@ impl Data {
         }
     }
 
-    fn shrink(&mut self) {
-        self.seqs.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.exps.shrink_to_fit();
-        self.kinds.shrink_to_fit();
-        self.text.shrink_to_fit();
-        self.wso2_keys.shrink_to_fit();
+    /// Room for a whole segment. Untouched pages cost nothing, and growing step by step would leave holes behind.
+    fn roomy() -> Self {
+        Self {
+            seqs: Vec::with_capacity(MAX_ENTRIES),
+            ends: Vec::with_capacity(MAX_ENTRIES),
+            exps: Vec::with_capacity(MAX_ENTRIES),
+            kinds: Vec::with_capacity(MAX_ENTRIES),
+            text: Vec::with_capacity(MAX_TEXT + MAX_TEXT / 8),
+            wso2_keys: Vec::new(),
+        }
+    }
+
+    /// The same without slack. A copy and not `shrink_to_fit`: that would leave a hole behind every segment which is too
+    /// small for the next one's room.
+    fn fitted(&self) -> Self {
+        self.clone()
     }
 }
 
@@ -218,7 +227,10 @@ impl Segment {
 
     /// Adds an entry behind the others.
     pub fn push(&mut self, item: &Item<'_>) {
-        self.min_exp = if self.data.len() == 0 { item.exp.0 } else { self.min_exp.min(item.exp.0) };
+        if self.data.len() == 0 {
+            (self.data, self.min_exp) = (Arc::new(Data::roomy()), item.exp.0);
+        }
+        self.min_exp = self.min_exp.min(item.exp.0);
         Arc::make_mut(&mut self.data).push(item);
         self.changed();
     }
@@ -257,7 +269,7 @@ impl Segment {
 
     /// Gives back the slack of growing; the segment takes no more entries.
     pub fn seal(&mut self) {
-        Arc::make_mut(&mut self.data).shrink();
+        self.data = Arc::new(self.data.fitted());
     }
 
     /// Whether so much of it is dead that it should be written anew.
@@ -268,7 +280,7 @@ impl Segment {
     /// One segment with what is alive in `parts`, which follow each other in the log.
     pub fn merged(parts: &[&Segment]) -> Segment {
         let mut whole = Segment::default();
-        let mut data = Data::default();
+        let mut data = Data::roomy();
         let mut marks = Marks::default();
         whole.min_exp = i64::MAX;
         for part in parts {
@@ -285,8 +297,7 @@ impl Segment {
                 });
             }
         }
-        data.shrink();
-        (whole.data, whole.marks) = (Arc::new(data), Arc::new(marks));
+        (whole.data, whole.marks) = (Arc::new(data.fitted()), Arc::new(marks));
         whole
     }
 }
