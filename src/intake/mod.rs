@@ -204,8 +204,9 @@ impl Intake {
                 (id, status)
             })
             .collect();
-        for (_, status) in &items {
-            self.metrics.intake(&sender.name, *status).inc();
+        for status in [Status::Revoked, Status::Unchanged, Status::Expired] {
+            let count = items.iter().filter(|(_, s)| *s == status).count();
+            self.metrics.intake(&sender.name, status).inc_by(count as u64);
         }
         Ok(Receipt { cursor: committed.cursor, items })
     }

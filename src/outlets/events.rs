@@ -19,6 +19,7 @@ use super::snapshot::bad_query;
 use super::{CURSOR, Outlets, SharedOutlets, Standing};
 use crate::config::Scope;
 use crate::http::{Caller, Code, Problem};
+use crate::ledger::Pulse;
 use crate::metrics::Metrics;
 use crate::revocation::Cursor;
 
@@ -123,33 +124,28 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
         let ledger = &outlets.ledger;
         let mut pulse = ledger.subscribe();
         let Cursor { mut epoch, mut seq } = start.cursor;
-        let mut last_tick = pulse.borrow_and_update().tick;
-        let mut head = ledger.cursor().map_or(seq, |c| c.seq);
+        let Pulse { tick: mut last_tick, mut resets, .. } = *pulse.borrow_and_update();
+        let head = ledger.cursor().map_or(seq, |c| c.seq);
         yield Ok(greeting(&outlets, &Cursor { epoch: epoch.clone(), seq }, head, start.resumed, start.reset));
         // After a reset the client is complete only when it has loaded the snapshot, which the stream cannot know.
         let mut synced = start.reset.is_some();
         loop {
-            let tick = pulse.borrow_and_update().tick;
-            let Some(frames) = ledger.frames(&epoch, seq, BATCH, start.empty && !synced) else {
+            let now = *pulse.borrow_and_update();
+            let frames = if now.resets == resets { ledger.frames(&epoch, seq, BATCH, start.empty && !synced) } else { None };
+            let Some(frames) = frames else {
                 // The log has become another one. When that is loaded, say so and follow it.
-                match ledger.cursor() {
-                    Some(cursor) => {
-                        (epoch, seq) = (cursor.epoch, cursor.seq);
-                        head = seq;
-                        synced = true;
-                        yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
-                        continue;
-                    }
-                    None => {
-                        if wait(&mut pulse, &outlets).await.is_err() {
-                            counted.ended = "shutdown";
-                            return;
-                        }
-                        continue;
-                    }
+                if let Some(cursor) = ledger.cursor() {
+                    resets = now.resets;
+                    (epoch, seq) = (cursor.epoch, cursor.seq);
+                    synced = true;
+                    yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
+                } else if wait(&mut pulse, &outlets).await.is_err() {
+                    counted.ended = "shutdown";
+                    return;
                 }
+                continue;
             };
-            let caught_up = frames.seq == frames.head;
+            let caught_up = frames.seq >= frames.head;
             seq = frames.seq;
             if !frames.bytes.is_empty() {
                 counted.metrics.stream_bytes.inc_by(frames.bytes.len() as u64);
@@ -163,8 +159,8 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
             if !caught_up {
                 continue;
             }
-            if tick != last_tick {
-                last_tick = tick;
+            if now.tick != last_tick {
+                last_tick = now.tick;
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
                 yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
                 if Instant::now() >= deadline {
@@ -181,7 +177,7 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
 }
 
 /// Waits for the next pulse; an error means that the hub is stopping.
-async fn wait(pulse: &mut tokio::sync::watch::Receiver<crate::ledger::Pulse>, outlets: &Outlets) -> Result<(), ()> {
+async fn wait(pulse: &mut tokio::sync::watch::Receiver<Pulse>, outlets: &Outlets) -> Result<(), ()> {
     tokio::select! {
         biased;
         () = outlets.stopping.cancelled() => Err(()),

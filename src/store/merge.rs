@@ -45,7 +45,8 @@ pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i
         let next = match change {
             Change::Revoke(r) => match current.get(&id) {
                 Some(row) if !row.lifted => widened(row, r),
-                _ => Some(Row { seq: 0, id, lifted: false, revocation: r.clone() }),
+                Some(tombstone) => Some(renewed(tombstone, r)),
+                None => Some(Row { seq: 0, id, lifted: false, revocation: r.clone() }),
             },
             Change::Lift(_) => match current.get(&id) {
                 Some(row) if !row.lifted => Some(Row { lifted: true, ..row.clone() }),
@@ -80,6 +81,14 @@ pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i
         })
         .collect();
     plan
+}
+
+/// The row of a target that was lifted and is revoked anew. It lives as long as the tombstone would have: somebody may
+/// still hold the first revocation, and must find this row in the log for as long as that one lasts.
+fn renewed(tombstone: &Row, new: &crate::revocation::Revocation) -> Row {
+    let mut revocation = new.clone();
+    revocation.exp = revocation.exp.max(tombstone.revocation.exp);
+    Row { seq: 0, id: tombstone.id, lifted: false, revocation }
 }
 
 /// The row that says what both say, or `None` when `row` already does. Reason, source and time of the first one stay
@@ -137,8 +146,8 @@ mod tests {
             p.rows.iter().map(|r| (r.seq, r.revocation.target.value.as_str())).collect::<Vec<_>>(),
             [(1, "b"), (2, "a")]
         );
-        // Lifted and revoked anew: nothing of the older, longer rule is left.
-        assert_eq!(p.rows[1].revocation.exp, Expiry(1));
+        // Lifted and revoked anew, but a client may hold the longer one and has to be able to read this.
+        assert_eq!(p.rows[1].revocation.exp, Expiry(2));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The log in Postgres.
 //!
 //! **Connections.** All appends of this hub go over one connection of their own: they would stand in one queue at the
-//! `log` row anyway, and a connection that is taken out of its slot and only put back after success needs no clean-up:
-//! an error or a dropped future drops it, and the server rolls back. Everything else uses a small pool.
+//! `log` row anyway. Everything else shares a few others. A connection is taken out of its place and only put back
+//! after success, so it needs no clean-up: an error or a dropped future drops it, and the server rolls back. (sqlx's
+//! pool tests each connection with a round trip whenever it comes back, and while the server refuses connections it
+//! keeps a caller waiting until the timeout instead of telling it so.)
 //!
 //! **Round trips** of an append: `begin` with the lock; the rows to change; all writes in one statement; `commit`.
 
 mod error;
 mod hints;
+mod session;
 mod values;
 
 use std::future::Future;
@@ -16,9 +19,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, Row as _};
-use tokio::sync::Notify;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row as _};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +33,8 @@ use crate::revocation::{Epoch, Id, Row};
 
 /// Applying migrations may have to rewrite a large table.
 const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
+
+type PgQuery = Query<'static, Postgres, PgArguments>;
 
 /// Takes the lock that all writers queue at. A simple query, so that both statements travel together.
 const LOCK: &str = "begin; select epoch, head from log for update";
@@ -68,38 +74,24 @@ const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
 
 /// Waits for nobody, so it cannot be part of a deadlock. The outer condition is asked again of a row that moved in
 /// between. The literal lets the planner use the partial index.
-const PRUNE: &str = "delete from revocation
-    where id = any(array(
-        select id from revocation where exp <= $1 and exp < 9223372036854775807
-        order by exp limit $2 for update skip locked
-    )) and exp <= $1";
+const PRUNE: &str = "with gone as (
+        delete from revocation where id = any(array(
+            select id from revocation where exp <= $1 and exp < 9223372036854775807
+            order by exp limit $2 for update skip locked
+        )) and exp <= $1 returning 1
+    ) select count(*) from gone";
 
-/// What every session of ours runs under.
-///
-/// * `synchronous_commit`: an answer means "on disk", whatever the server's default is; where synchronous standbys are
-///   named, `on` waits for their disks too. Only `remote_apply` promises more, and stays.
-/// * The timeouts free the `log` row when this process is gone or frozen while it holds it, and the keepalives when its
-///   host is.
-/// * The planner: statements are planned once and kept, perhaps while the table is still empty, when reading all of it
-///   looks cheapest. Every statement here has its index.
-const SESSION: &str = "select
-    set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
-    set_config('statement_timeout', $1, false),
-    set_config('lock_timeout', $1, false),
-    set_config('idle_in_transaction_session_timeout', $1, false),
-    set_config('tcp_keepalives_idle', '10', false),
-    set_config('tcp_keepalives_interval', '5', false),
-    set_config('tcp_keepalives_count', '3', false),
-    set_config('enable_seqscan', 'off', false),
-    set_config('enable_bitmapscan', 'off', false),
-    set_config('jit', 'off', false)";
+/// When two hubs start at once, the second one's row meets the constraint and the first one's stays.
+const BEGIN_LOG: &str =
+    "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
 
 /// The log in Postgres; several hubs can share it.
 pub struct PostgresStore {
     connect: PgConnectOptions,
-    pool: PgPool,
-    /// How often a read may find that its pooled connection has died: each of them can have.
-    retries: u32,
+    /// Connections for everything but appends that nobody uses at the moment.
+    idle: Mutex<Vec<PgConnection>>,
+    /// How many of them may exist.
+    permits: Semaphore,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
     limit: Duration,
     hints: Arc<Notify>,
@@ -130,25 +122,13 @@ impl From<StoreError> for Failed {
 impl PostgresStore {
     /// Does not connect yet.
     pub fn new(url: &str, options: &Options) -> Result<Self, StoreError> {
-        let connect: PgConnectOptions =
-            url.parse().map_err(|e| StoreError::Refused(format!("the database URL is not valid: {e}")))?;
-        // Statements are not ours to log: what fails is reported once, by the caller.
-        let connect = connect.application_name("revocation-hub").disable_statement_logging();
-        let limit = options.timeout;
-        let readers = options.max_connections.saturating_sub(1).max(1);
-        let pool = PgPoolOptions::new()
-            .max_connections(readers)
-            .acquire_timeout(limit)
-            // A test would cost every read a round trip; instead a read that finds its connection dead tries another.
-            .test_before_acquire(false)
-            .after_connect(move |conn, _| Box::pin(async move { session(conn, limit).await }))
-            .connect_lazy_with(connect.clone());
+        let connect = session::parse(url)?;
         Ok(Self {
             connect,
-            pool,
-            retries: readers,
+            idle: Mutex::default(),
+            permits: Semaphore::new(options.max_connections.saturating_sub(1).max(1) as usize),
             writer: tokio::sync::Mutex::default(),
-            limit,
+            limit: options.timeout,
             hints: Arc::default(),
             listen_notify: options.listen_notify,
             listener: Mutex::default(),
@@ -156,13 +136,13 @@ impl PostgresStore {
         })
     }
 
-    /// A connection outside the pool.
+    /// A new connection.
     async fn open(&self) -> Result<PgConnection, StoreError> {
         if self.closed.is_cancelled() {
             return Err(StoreError::Unavailable("Postgres: closed".into()));
         }
         let mut conn = self.connect.connect().await.map_err(explain)?;
-        session(&mut conn, self.limit).await.map_err(explain)?;
+        session::begin(&mut conn, self.limit).await.map_err(explain)?;
         Ok(conn)
     }
 
@@ -176,19 +156,27 @@ impl PostgresStore {
         })
     }
 
-    /// Runs what can safely be run twice until a connection holds.
-    async fn repeatable<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, sqlx::Error>>,
-    {
+    /// Runs one statement that can safely be run twice.
+    async fn rows(&self, query: impl Fn() -> PgQuery + Send) -> Result<Vec<PgRow>, StoreError> {
         self.bounded(async {
-            let mut left = self.retries;
-            loop {
-                match call().await {
-                    Err(e) if lost_connection(&e) && left > 0 => left -= 1,
-                    result => return result.map_err(explain),
+            let closed = |_| StoreError::Unavailable("Postgres: closed".into());
+            let _permit = self.permits.acquire().await.map_err(closed)?;
+            let rested = self.idle.lock().pop();
+            if let Some(mut conn) = rested {
+                match query().fetch_all(&mut conn).await {
+                    Ok(rows) => {
+                        self.idle.lock().push(conn);
+                        return Ok(rows);
+                    }
+                    // What killed it has probably killed the others: together they cost one try.
+                    Err(e) if lost_connection(&e) => self.idle.lock().clear(),
+                    Err(e) => return Err(explain(e)),
                 }
             }
+            let mut conn = self.open().await?;
+            let rows = query().fetch_all(&mut conn).await.map_err(explain)?;
+            self.idle.lock().push(conn);
+            Ok(rows)
         })
         .await
     }
@@ -260,14 +248,8 @@ impl Store for PostgresStore {
             true => self.migrate().await?,
             false => self.bounded(self.check()).await.map(|()| Vec::new())?,
         };
-        // Two hubs at once: the second one's row meets the constraint and the first one's stays.
-        let name = Epoch::random();
-        self.repeatable(|| async {
-            let insert =
-                "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
-            sqlx::query(insert).bind(name.as_str()).execute(&self.pool).await
-        })
-        .await?;
+        let epoch = Epoch::random();
+        self.rows(|| sqlx::query(BEGIN_LOG).bind(epoch.as_str())).await?;
         if self.listen_notify && !self.closed.is_cancelled() {
             self.listener.lock().get_or_insert_with(|| {
                 hints::spawn(self.connect.clone(), self.limit, self.hints.clone(), self.closed.clone())
@@ -301,7 +283,7 @@ impl Store for PostgresStore {
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.repeatable(|| sqlx::query(READ_AFTER).bind(after).bind(limit).fetch_all(&self.pool)).await?;
+        let rows = self.rows(|| sqlx::query(READ_AFTER).bind(after).bind(limit)).await?;
         let log = rows.first().ok_or_else(no_log)?;
         let head = log.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned();
         let epoch = epoch(log.try_get(0).map_err(explain)?)?;
@@ -313,18 +295,15 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, id: Id) -> Result<Option<Row>, StoreError> {
-        let row = self
-            .repeatable(|| async move {
-                sqlx::query(EXISTING).bind(vec![values::PgId(id)]).fetch_optional(&self.pool).await
-            })
-            .await?;
-        row.map_or(Ok(None), |row| values::row(&row, 0).map_err(explain))
+        let rows = self.rows(|| sqlx::query(EXISTING).bind(vec![values::PgId(id)])).await?;
+        rows.first().map_or(Ok(None), |row| values::row(row, 0).map_err(explain))
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let done = self.repeatable(|| sqlx::query(PRUNE).bind(before).bind(limit).execute(&self.pool)).await?;
-        Ok(done.rows_affected())
+        let rows = self.rows(|| sqlx::query(PRUNE).bind(before).bind(limit)).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0)).map_err(explain)?;
+        Ok(count.cast_unsigned())
     }
 
     fn hints(&self) -> Arc<Notify> {
@@ -338,7 +317,11 @@ impl Store for PostgresStore {
             if let Some(conn) = self.writer.lock().await.take() {
                 let _ = conn.close().await;
             }
-            self.pool.close().await;
+            self.permits.close();
+            let idle = std::mem::take(&mut *self.idle.lock());
+            for conn in idle {
+                let _ = conn.close().await;
+            }
             if let Some(listener) = listener {
                 let _ = listener.await;
             }
@@ -352,11 +335,6 @@ impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.closed.cancel();
     }
-}
-
-async fn session(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
-    let millis = limit.as_millis().clamp(1, 2_000_000_000).to_string();
-    sqlx::query(SESSION).persistent(false).bind(millis).execute(conn).await.map(drop)
 }
 
 fn no_log() -> StoreError {

@@ -81,6 +81,8 @@ async fn what_cannot_be_durable_or_understood_is_refused_without_showing_secrets
         "",
         "postgres://u:s3cret@h:99999999/d",
         "postgres://u:s3cret@h/d?sslmode=s3cre",
+        "postgres://u:p?s3cret@h/d",
+        "postgres://u@h/d?pasword=s3cret",
     ] {
         let error = connect(url, &options()).await.err().expect(url);
         assert!(matches!(error, StoreError::Refused(_)), "{url}: {error:?}");

@@ -1,0 +1,74 @@
+//! Where the server is, and what our sessions on it run under.
+
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+
+use crate::store::StoreError;
+
+/// What every session of ours runs under.
+///
+/// * `synchronous_commit`: an answer means "on disk", whatever the server's default is; where synchronous standbys are
+///   named, `on` waits for their disks too. Only `remote_apply` promises more, and stays.
+/// * The timeouts free the `log` row when this process is gone or frozen while it holds it, and the keepalives when its
+///   host is.
+/// * The planner: statements are planned once and kept, perhaps while the table is still empty, when reading all of it
+///   looks cheapest. Every statement here has its index. Without `jit`, because what is left to scan (`log`) then counts
+///   as so expensive that it would be compiled.
+const SESSION: &str = "select
+    set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
+    set_config('statement_timeout', $1, false),
+    set_config('lock_timeout', $1, false),
+    set_config('idle_in_transaction_session_timeout', $1, false),
+    set_config('tcp_keepalives_idle', '10', false),
+    set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '3', false),
+    set_config('enable_seqscan', 'off', false),
+    set_config('enable_bitmapscan', 'off', false),
+    set_config('jit', 'off', false)";
+
+/// What may stand behind the `?` of the URL.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "statement-cache-capacity",
+];
+
+/// Understands the URL; errors name nothing of it that could be a secret.
+pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let refused = |text: &str| StoreError::Refused(format!("the database URL is not valid: {text}"));
+    // sqlx would log an unknown parameter with its value and go on. Nothing of it is named here either: behind an
+    // unescaped `?` it may be the rest of a password.
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    for parameter in parameters.split('&').filter(|p| !p.is_empty()) {
+        let name = parameter.split(['=', '[']).next().unwrap_or_default();
+        if !PARAMETERS.contains(&name) {
+            return Err(refused(&format!(
+                "there is an unknown parameter behind the `?`; known are {} (a `?` in a password is written %3F)",
+                PARAMETERS.join(", ")
+            )));
+        }
+    }
+    let connect: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| refused(&e.to_string()))?;
+    // Statements are not ours to log: what fails is reported once, by the caller.
+    Ok(connect.application_name("revocation-hub").disable_statement_logging())
+}
+
+/// Makes a new connection a session of ours.
+pub(super) async fn begin(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
+    // Later than the client's own clock, which began earlier: when the server's runs out while a commit waits for a
+    // synchronous standby, the server reports success without the standby; by then nobody may be listening any more.
+    let millis = (limit.as_millis() + 1000).min(2_000_000_000).to_string();
+    sqlx::query(SESSION).persistent(false).bind(millis).execute(conn).await.map(drop)
+}
