@@ -8,3 +8,5 @@
 #[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
 mod smoke;
+mod native;
+mod raw;
