@@ -12,3 +12,5 @@ mod check;
 mod native;
 mod raw;
 mod snapshot;
+mod tokens;
+mod wso2;
