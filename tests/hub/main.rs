@@ -9,7 +9,9 @@
 mod harness;
 mod smoke;
 mod check;
+mod events;
 mod native;
+mod openapi;
 mod raw;
 mod snapshot;
 mod tokens;
