@@ -8,6 +8,7 @@
 #[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
 mod smoke;
+mod access;
 mod check;
 mod events;
 mod native;
