@@ -38,7 +38,8 @@ impl IntoResponse for HangUp {
 #[error("hung up on purpose")]
 struct HungUp;
 
-/// The bytes of a request's header that are accepted; more is answered by 431.
+/// The bytes of a request's header that are always accepted. How it arrives decides whether a little more is; twice as much
+/// is always answered by 431.
 const MAX_HEADER: usize = 64 << 10;
 
 /// What a listener needs.

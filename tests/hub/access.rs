@@ -74,7 +74,13 @@ async fn each_scope_opens_what_it_names_and_nothing_else(place: &Place) {
         let answer = hub.send(request.form(&[("token", "x")])).await.unwrap();
         assert_eq!(answer.status, if name == "read" { 200 } else { 403 }, "{name}");
         // What is wider than one token takes `rules`, to revoke as to lift.
-        for json in [json!({"sub": "x"}), json!({"sid": "x"}), json!({"client_id": "x"}), json!({"kid": "x"}), json!({"iss": "x"})] {
+        for json in [
+            json!({"sub": "x"}),
+            json!({"sid": "x"}),
+            json!({"client_id": "x"}),
+            json!({"kid": "x"}),
+            json!({"iss": "x"}),
+        ] {
             let answer = post(&hub, name, &json).await.expect(403);
             assert_eq!(answer.code(), "missing_scope", "{name} {json}");
         }
@@ -176,7 +182,10 @@ async fn a_client_of_one_issuer_speaks_of_that_one_only(place: &Place) {
         assert_eq!((&one["kind"], &one["iss"], &one["source"]), (&json!(kind), &json!("https://a"), &json!("a")));
     }
     post(&hub, "a", &json!({"iss": "https://a"})).await.expect(201);
-    assert_eq!(read(post(&hub, "a", &json!({"token": jwt(&json!({"jti": "2", "iss": "https://a"}))})).await).await["iss"], "https://a");
+    assert_eq!(
+        read(post(&hub, "a", &json!({"token": jwt(&json!({"jti": "2", "iss": "https://a"}))})).await).await["iss"],
+        "https://a"
+    );
     // A digest names one token and no issuer.
     assert_eq!(read(post(&hub, "a", &json!({"token": "opaque"})).await.expect(201)).await["iss"], Value::Null);
     post(&hub, "a", &json!({"token": jwt(&json!({"sub": "u"}))})).await.expect(201);
@@ -203,7 +212,9 @@ async fn a_client_of_one_issuer_speaks_of_that_one_only(place: &Place) {
         let id = post(&hub, "any", json).await.json()["id"].as_str().unwrap().to_owned();
         ask(&hub, name, Method::DELETE, &format!("/v1/revocations/{id}"), None).await
     };
-    for other in [json!({"jti": "4", "iss": "https://b"}), json!({"jti": "4"}), json!({"iss": "https://b"}), json!({"sub": "4"})] {
+    for other in
+        [json!({"jti": "4", "iss": "https://b"}), json!({"jti": "4"}), json!({"iss": "https://b"}), json!({"sub": "4"})]
+    {
         assert_eq!(lift("a", &other).await.expect(403).code(), "issuer_not_allowed", "{other}");
     }
     lift("a", &json!({"jti": "4", "iss": "https://a"})).await.expect(200);

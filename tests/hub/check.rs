@@ -182,7 +182,9 @@ async fn an_opaque_token_is_known_by_its_hash(place: &Place) {
 
 async fn questions_that_are_none_are_refused(place: &Place) {
     let hub = place.hub().await;
-    for query in ["", "?", "?iat=5", "?jtj=a", "?jti=a&x=", "?jti=a&jti=b", "?jti=a&iat=x", "?jti=a&iat=1.5", "?token=a"] {
+    for query in
+        ["", "?", "?iat=5", "?jtj=a", "?jti=a&x=", "?jti=a&jti=b", "?jti=a&iat=x", "?jti=a&iat=1.5", "?token=a"]
+    {
         let answer = hub.get(&format!("/v1/check{query}")).await.expect(400);
         assert_eq!(answer.code(), "invalid_request", "{query}");
     }

@@ -135,7 +135,8 @@ async fn every_event_has_its_shape(place: &Place) {
             }
         }
     }
-    assert_eq!(live.into_values().collect::<Vec<_>>(), [revoked.clone()]);
+    assert_eq!(live.len(), 1);
+    assert_eq!(live.into_values().next(), Some(revoked.clone()));
 
     // A client that has something is told what was taken back.
     let mut stream = Frames::open(&hub, &format!("?since={one}"), None).await;
@@ -233,7 +234,9 @@ async fn text_of_every_kind_goes_through_a_frame_unharmed(place: &Place) {
     for _ in ["hello", "synced"] {
         stream.event().await;
     }
-    for text in ["data: x", "id: 1", ": comment", "\u{2028}\u{2029}", "\u{feff}", "ünïcödé \u{1f511}", "\"\\/", "a b", "\\n\\r"] {
+    for text in
+        ["data: x", "id: 1", ": comment", "\u{2028}\u{2029}", "\u{feff}", "ünïcödé \u{1f511}", "\"\\/", "a b", "\\n\\r"]
+    {
         let id = hub.revoke(&json!({"jti": text, "iss": text, "reason": text})).await;
         let (name, data, _) = stream.event().await;
         assert_eq!((name.as_str(), &data["id"]), ("revoked", &json!(id)));

@@ -7,13 +7,14 @@
 #[macro_use]
 #[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
-mod smoke;
 mod access;
 mod check;
 mod events;
+mod hostile;
 mod native;
 mod openapi;
 mod raw;
+mod smoke;
 mod snapshot;
 mod tokens;
 mod wso2;

@@ -27,7 +27,10 @@ fn targets() -> Vec<(Value, Value)> {
             json!({"sub": "u", "iss": "i", "issued_before": NOW - 9, "reason": "gone"}),
             json!({"kind": "subject", "iss": "i", "sub": "u", "issued_before": NOW - 9, "exp": exp, "reason": "gone"}),
         ),
-        (json!({"client_id": "c"}), json!({"kind": "client", "client_id": "c", "issued_before": before, "exp": exp + 1})),
+        (
+            json!({"client_id": "c"}),
+            json!({"kind": "client", "client_id": "c", "issued_before": before, "exp": exp + 1}),
+        ),
         (json!({"kid": "k", "iss": "i", "ttl": 7}), json!({"kind": "key", "iss": "i", "kid": "k", "exp": NOW + 7})),
         (json!({"iss": "i"}), json!({"kind": "issuer", "iss": "i", "issued_before": before, "exp": exp + 1})),
         (
@@ -215,7 +218,10 @@ async fn wrong_items_are_refused_each_with_its_code(place: &Place) {
         ("looks_like_milliseconds", json!({"jti": "a", "exp": NOW + century + 1})),
         ("looks_like_milliseconds", json!({"jti": "a", "ttl": century + 1})),
         ("looks_like_milliseconds", json!({"sub": "a", "issued_before": NOW * 1000})),
-        ("looks_like_milliseconds", json!({"token": raw(&json!({"alg": "x"}), &json!({"jti": "a", "exp": NOW * 1000}))})),
+        (
+            "looks_like_milliseconds",
+            json!({"token": raw(&json!({"alg": "x"}), &json!({"jti": "a", "exp": NOW * 1000}))}),
+        ),
         ("malformed_token", json!({"token": ""})),
         ("malformed_token", json!({"token": "with blank"})),
         ("malformed_token", json!({"token": "eyJhbGciOiJSUzI1NiJ9.e30=.c2ln"})),

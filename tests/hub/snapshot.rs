@@ -58,8 +58,11 @@ async fn both_media_types_say_the_same(place: &Place) {
         ("application/json", false),
     ] {
         let answer = ask(&hub, LIST, &[("accept", accept)]).await.expect(200);
-        let (media_type, text) =
-            if ndjson { ("application/x-ndjson", lines.join("\n") + "\n") } else { ("application/json", json.text().into()) };
+        let (media_type, text) = if ndjson {
+            ("application/x-ndjson", lines.join("\n") + "\n")
+        } else {
+            ("application/json", json.text().into())
+        };
         assert_eq!((answer.header("content-type"), answer.text()), (Some(media_type), &*text), "{accept}");
         assert_eq!(answer.header("revocation-cursor"), Some(&*at));
         assert_eq!(answer.header("vary"), Some("accept, accept-encoding"));

@@ -34,7 +34,8 @@ impl Mint {
     fn rs256() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let der: Pkcs8V1Der = pair.as_der().unwrap();
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
+        let pem =
+            format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
         let key = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
         Self { algorithm: Algorithm::RS256, key, public: pair.public_key().as_ref().to_vec() }
     }
@@ -265,7 +266,9 @@ async fn the_text_of_a_token_is_nowhere(place: &Place) {
         }
         let request = hub.request(Method::POST, "/v1/revocations").header("content-type", "application/json");
         answers.push(hub.send(request.body(format!("{{\"token\":\"{secret}\""))).await.unwrap());
-        for path in ["/v1/check?token=", "/v1/check?iat=", "/v1/check?jti=a&iat=", "/v1/events?x=", "/v1/revocations?since="] {
+        for path in
+            ["/v1/check?token=", "/v1/check?iat=", "/v1/check?jti=a&iat=", "/v1/events?x=", "/v1/revocations?since="]
+        {
             answers.push(hub.get(&format!("{path}{secret}")).await);
         }
         answers.push(hub.get(&format!("/v1/revocations/{secret}")).await);
