@@ -7,4 +7,7 @@
 #[macro_use]
 #[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
-mod smoke;
+
+mod durable;
+mod idempotent;
+mod ordered;
