@@ -8,6 +8,8 @@
 #[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
 
+mod complete;
 mod durable;
 mod idempotent;
 mod ordered;
+mod resumable;
