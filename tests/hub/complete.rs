@@ -177,12 +177,10 @@ async fn live(world: Arc<World>, mut rng: StdRng) -> Map {
     let api = world.any(&mut rng).clone();
     let head = world.acknowledged.load(Ordering::SeqCst);
     if rng.random() && client.promise.cursor().is_some() {
-        // The replica may be behind for a moment, and says so by its cursor.
-        until("the replica has the rest", async || {
-            client.catch_up(&api).await;
-            (client.cursor().seq >= head).then_some(())
-        })
-        .await;
+        // The replica may be behind for a moment; asked about the head it waits until it is not.
+        api.since(&Cursor { seq: head, ..client.cursor() }).await.unwrap();
+        client.catch_up(&api).await;
+        assert!(client.cursor().seq >= head);
         client.map
     } else {
         client.follow(&api, Ask::Header, None, |at| at.seq >= head).await.map

@@ -44,7 +44,7 @@ impl Record {
 async fn write(api: Api, record: Arc<Record>) {
     while !record.stop.load(Ordering::SeqCst) {
         let n = record.sent.fetch_add(1, Ordering::SeqCst);
-        let (jtis, body) = if n % 4 == 0 {
+        let (jtis, body) = if n.is_multiple_of(4) {
             let jtis: Vec<String> = (0..GROUP).map(|i| format!("{n}-{i}")).collect();
             record.groups.lock().push(jtis.clone());
             let body = Value::Array(jtis.iter().map(token).collect());

@@ -5,11 +5,15 @@
 //! checker.
 
 #[macro_use]
-#[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
 
+mod bounded;
+mod closed;
 mod complete;
+mod current;
 mod durable;
 mod idempotent;
+mod isolated;
 mod ordered;
+mod process;
 mod resumable;
