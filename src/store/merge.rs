@@ -16,6 +16,20 @@ pub struct Plan {
     pub outcomes: Vec<Outcome>,
 }
 
+impl Plan {
+    /// Moves a plan that was made for an empty log to where the log really stood: `by` is its head before the batch.
+    pub fn shift(&mut self, by: u64) {
+        self.head += by;
+        self.rows.iter_mut().for_each(|row| row.seq += by);
+        for outcome in &mut self.outcomes {
+            match outcome {
+                Outcome::Revoked(seq) | Outcome::Unchanged(seq) | Outcome::Lifted(seq) => *seq += by,
+                Outcome::NotFound => {}
+            }
+        }
+    }
+}
+
 /// The ids that a batch touches, each once.
 pub fn ids(changes: &[Change]) -> Vec<Id> {
     let mut ids: Vec<Id> = changes.iter().map(id_of).collect();

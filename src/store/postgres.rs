@@ -6,7 +6,8 @@
 //! pool tests each connection with a round trip whenever it comes back, and while the server refuses connections it
 //! keeps a caller waiting until the timeout instead of telling it so.)
 //!
-//! **Round trips** of an append: `begin` with the lock; the rows to change; all writes in one statement; `commit`.
+//! **Round trips** of an append: one when every target is new. Else `begin` with the lock; the rows to change; all writes
+//! in one statement; `commit`.
 
 mod error;
 mod hints;
@@ -15,6 +16,8 @@ mod values;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -66,6 +69,34 @@ macro_rules! write_sql {
 const WRITE: &str = write_sql!("");
 const WRITE_AND_NOTIFY: &str = write_sql!(" returning pg_notify('revocation_hub', head::text)");
 
+/// The usual case in one round trip: all targets are new. The update of `log` waits for the lock and then works on its
+/// newest version, and the unique index on the id sees what other transactions committed meanwhile, so neither depends on
+/// the statement's snapshot. One target that is there already fails the whole statement, and nothing was done.
+macro_rules! fresh_sql {
+    ($notify:literal) => {
+        concat!(
+            "with l as (update log set head = head + $13::bigint returning epoch, head),
+            written as (
+                insert into revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+                select l.head - $13::bigint + u.seq, u.id, u.kind, u.iss, u.value, u.issued_before, u.exp, u.revoked_at,
+                    u.reason, u.source, u.wso2_key, u.lifted
+                from l, unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::bigint[],
+                    $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])
+                    as u (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+            )
+            select epoch, head",
+            $notify,
+            " from l"
+        )
+    };
+}
+const FRESH: &str = fresh_sql!("");
+const FRESH_AND_NOTIFY: &str = fresh_sql!(", pg_notify('revocation_hub', head::text)");
+
+/// How many appends go without [`FRESH`] after it met a target that was there: a source that repeats itself does so in
+/// runs, and each failure leaves dead rows.
+const CAUTION: u32 = 16;
+
 /// Head, epoch and rows in one statement, so from one snapshot.
 const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
         select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
@@ -93,6 +124,8 @@ pub struct PostgresStore {
     /// How many of them may exist.
     permits: Semaphore,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
+    /// How many appends still go the careful way; see [`CAUTION`].
+    caution: AtomicU32,
     limit: Duration,
     hints: Arc<Notify>,
     listen_notify: bool,
@@ -128,6 +161,7 @@ impl PostgresStore {
             idle: Mutex::default(),
             permits: Semaphore::new(options.max_connections.saturating_sub(1).max(1) as usize),
             writer: tokio::sync::Mutex::default(),
+            caution: AtomicU32::new(0),
             limit: options.timeout,
             hints: Arc::default(),
             listen_notify: options.listen_notify,
@@ -204,6 +238,29 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// The short way, when every target is new; `None` when one was there, and then nothing was done.
+    async fn append_fresh(&self, conn: &mut PgConnection, changes: &[Change]) -> Result<Option<Commit>, Failed> {
+        let careful = self.caution.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        if careful || changes.is_empty() || changes.iter().any(|change| matches!(change, Change::Lift(_))) {
+            return Ok(None);
+        }
+        let mut plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let write = sqlx::query(if self.listen_notify { FRESH_AND_NOTIFY } else { FRESH });
+        let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed());
+        let log = match write.fetch_one(&mut *conn).await {
+            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
+                self.caution.store(CAUTION, Relaxed);
+                return Ok(None);
+            }
+            Err(sqlx::Error::RowNotFound) => return Err(no_log().into()),
+            // A connection that is lost here may have committed. Doing it again then finds it done.
+            result => result?,
+        };
+        let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
+        plan.shift(head - plan.head);
+        Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows }))
+    }
+
     async fn append_on(
         &self,
         conn: &mut PgConnection,
@@ -211,6 +268,9 @@ impl PostgresStore {
         now: i64,
         skew: i64,
     ) -> Result<Commit, Failed> {
+        if let Some(commit) = self.append_fresh(conn, changes).await? {
+            return Ok(commit);
+        }
         let log = sqlx::raw_sql(LOCK).fetch_all(&mut *conn).await?;
         let log = log.first().ok_or_else(no_log)?;
         let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());

@@ -295,7 +295,7 @@ impl Api {
 
     /// A request to be completed and sent; see [`Api::send`].
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        self.http.request(method, format!("{}{path}", self.url()))
     }
 
     /// Sends a request and reads the answer to its end.
@@ -416,13 +416,7 @@ impl Api {
             return Err((promise, answer));
         }
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
-        Ok(Stream {
-            body: Box::pin(response.bytes_stream()),
-            parser: Parser::new(),
-            promise,
-            items: VecDeque::new(),
-            bytes_left: None,
-        })
+        Ok(Stream::new(Box::pin(response.bytes_stream()), promise))
     }
 }
 
@@ -462,7 +456,8 @@ pub enum Got {
     End,
 }
 
-type Body = Pin<Box<dyn futures_util::Stream<Item = reqwest::Result<Bytes>> + Send>>;
+/// The bytes of a stream.
+pub type Body = Pin<Box<dyn futures_util::Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
 /// An open event stream. The first promise that is broken fails the test.
 pub struct Stream {
@@ -474,6 +469,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// A stream whose bytes come from somewhere.
+    pub fn new(body: Body, promise: Promise) -> Self {
+        Self { body, parser: Parser::new(), promise, items: VecDeque::new(), bytes_left: None }
+    }
+
     /// Pretends that the network cuts the stream after so many more bytes.
     pub fn cut_after(&mut self, bytes: usize) {
         self.bytes_left = Some(bytes);
@@ -481,7 +481,7 @@ impl Stream {
 
     /// What comes next; panics when nothing comes for a long time.
     pub async fn next(&mut self) -> Got {
-        within("something on the stream", async {
+        within("a sign of life on the stream", async {
             loop {
                 match self.items.pop_front() {
                     Some(Item::Event(event)) => {
@@ -511,28 +511,35 @@ impl Stream {
         .await
     }
 
-    /// The next event; panics at the end of the stream.
+    /// The next event; panics at the end of the stream, and when nothing but signs of life comes for a long time.
     pub async fn event(&mut self) -> (Seen, Cursor) {
-        loop {
-            match self.next().await {
-                Got::Event(seen, at) => return (seen, at),
-                Got::Comment => {}
-                Got::End => panic!("the stream has ended"),
-            }
-        }
-    }
-
-    /// Reads on until `found` says something of an event; bounded in time also when other events keep coming.
-    pub async fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Seen, &Cursor) -> Option<T>) -> T {
-        within(what, async {
+        within("an event", async {
             loop {
-                let (seen, at) = self.event().await;
-                if let Some(found) = found(&seen, &at) {
-                    return found;
+                match self.next().await {
+                    Got::Event(seen, at) => return (seen, at),
+                    Got::Comment => {}
+                    Got::End => panic!("the stream has ended"),
                 }
             }
         })
         .await
+    }
+
+    /// Reads on until `found` says something of an event. Panics when the stream makes no headway for a long time, also
+    /// when it goes on to say that it lives.
+    pub async fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Seen, &Cursor) -> Option<T>) -> T {
+        let mut last = None;
+        let mut since = tokio::time::Instant::now();
+        loop {
+            let (seen, at) = self.event().await;
+            if let Some(found) = found(&seen, &at) {
+                return found;
+            }
+            if last.as_ref() != Some(&at) {
+                (last, since) = (Some(at), tokio::time::Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "waited in vain: {what}; the stream stands at {last:?}");
+        }
     }
 
     /// Reads on until the stream says that it stands at `seq` or further, and brings `map` up to date meanwhile.
@@ -605,11 +612,6 @@ impl TestHub {
     pub async fn launch(config: Config, clock: Clock) -> Self {
         let hub = Hub::start(config, clock.clone()).await.unwrap();
         Self { api: Api::new(hub.addresses()[0]), clock, hub }
-    }
-
-    /// Begins to stop.
-    pub fn begin_to_stop(&self) {
-        self.hub.stop();
     }
 
     /// Stops and waits until everything has ended.
@@ -705,10 +707,6 @@ impl Process {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "sh", name, &pid]).status().unwrap();
         assert!(sent.success());
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Waits until the process ends by itself.

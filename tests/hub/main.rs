@@ -5,16 +5,25 @@
 //! checker.
 
 #[macro_use]
-#[allow(dead_code, unused_macros, reason = "not every helper has its test yet")]
 mod harness;
+
 mod access;
+mod bounded;
 mod check;
+mod closed;
+mod complete;
+mod current;
+mod durable;
 mod events;
 mod hostile;
+mod idempotent;
+mod isolated;
 mod native;
 mod openapi;
+mod ordered;
+mod process;
 mod raw;
-mod smoke;
+mod resumable;
 mod snapshot;
 mod tokens;
 mod wso2;
