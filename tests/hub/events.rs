@@ -223,9 +223,7 @@ async fn a_stream_ends_at_its_age_and_when_the_hub_stops(place: &Place) {
 
     let hub = place.hub().await;
     let mut stream = Frames::open(&hub, "", None).await;
-    hub.begin_to_stop();
-    while stream.next().await.is_some() {}
-    hub.stop().await;
+    tokio::join!(hub.stop(), async { while stream.next().await.is_some() {} });
 }
 
 async fn text_of_every_kind_goes_through_a_frame_unharmed(place: &Place) {
