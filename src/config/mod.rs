@@ -54,7 +54,7 @@ pub struct Config {
     pub bookmark_interval: Duration,
     /// Whether the text of opaque tokens is kept, for WSO2 gateways.
     pub keep_opaque: bool,
-    /// Whether the signature of JWTs without `jti` is kept, for WSO2 gateways.
+    /// Whether the signature of JWTs with `jti` is kept too, for gateways of WSO2 3.0 and 3.1.
     pub keep_signature: bool,
     /// The organization that the object shape of the WSO2 snapshot names.
     pub wso2_organization: String,

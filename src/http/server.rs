@@ -38,7 +38,8 @@ impl IntoResponse for HangUp {
 #[error("hung up on purpose")]
 struct HungUp;
 
-/// The bytes of a request's header that are accepted; more is answered by 431.
+/// The bytes of a request's header that are always accepted. How it arrives decides whether a little more is; twice as much
+/// is always answered by 431.
 const MAX_HEADER: usize = 64 << 10;
 
 /// What a listener needs.
@@ -92,7 +93,8 @@ impl Server {
         self.tasks.spawn(async move {
             metrics.connections.inc();
             // Boxed, because hyper keeps room for this future as long as the connection lives, and a stream lives long.
-            let service = service_fn(move |request: hyper::Request<Incoming>| Box::pin(answer(router.clone(), request)));
+            let service =
+                service_fn(move |request: hyper::Request<Incoming>| Box::pin(answer(router.clone(), request)));
             let mut connection = std::pin::pin!(
                 http1::Builder::new()
                     .timer(TokioTimer::new())

@@ -136,6 +136,7 @@ fn derive(text: &str, iss: Option<String>, sender: &Sender) -> Result<Derived, I
                 let detail = "iss is not the issuer that the token itself names";
                 return Err(Invalid::new(Reason::InvalidTarget, detail));
             }
+            own_issuer(own.as_deref(), claims.jti.is_some(), sender)?;
             // A JWT has an iss or has none; one that the sender only names would make the rule miss the token.
             match claims.jti {
                 Some(jti) => Ok(Derived {
@@ -150,6 +151,23 @@ fn derive(text: &str, iss: Option<String>, sender: &Sender) -> Result<Derived, I
                     wso2_key: claims.sig,
                 }),
             }
+        }
+    }
+}
+
+/// Whether a sender that is bound to issuers may send a JWT that names this issuer, or none. The digest of a token without
+/// `jti` names no issuer afterwards, so it is asked here.
+fn own_issuer(own: Option<&str>, has_jti: bool, sender: &Sender) -> Result<(), Invalid> {
+    let Some(issuers) = &sender.issuers else { return Ok(()) };
+    let bound = issuers.join(", ");
+    match own {
+        Some(own) if issuers.iter().any(|allowed| allowed == own) => Ok(()),
+        // The digest hits this token and no other. A `jti` with the sender's issuer would miss it.
+        None if !has_jti => Ok(()),
+        Some(_) => Err(Invalid::new(Reason::IssuerNotAllowed, format!("this client is bound to {bound}"))),
+        None => {
+            let detail = format!("the token names no issuer, and this client is bound to {bound}");
+            Err(Invalid::new(Reason::IssuerNotAllowed, detail))
         }
     }
 }

@@ -151,7 +151,8 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
             }
             if !synced && seq >= head {
                 synced = true;
-                let data = format!(r#"{{"head":{head}}}"#);
+                // More may have come in during the replay, and the log does not end before what was sent.
+                let data = format!(r#"{{"head":{}}}"#, head.max(seq));
                 yield Ok(frame(&Cursor { epoch: epoch.clone(), seq }, "synced", &data));
             }
             if !caught_up {

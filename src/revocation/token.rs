@@ -110,8 +110,8 @@ pub fn read(token: &str) -> Result<Token, MalformedToken> {
     let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| MalformedToken::Base64);
     let (header_json, payload_json) = (decode(header)?, decode(payload)?);
     decode(signature)?;
-    let header_claims: Header = serde_json::from_slice(&header_json).map_err(|_| MalformedToken::Json)?;
-    let p: Payload = serde_json::from_slice(&payload_json).map_err(|_| MalformedToken::Json)?;
+    let header_claims: Header = object(&header_json)?;
+    let p: Payload = object(&payload_json)?;
     let signing_input = &token[..header.len() + 1 + payload.len()];
     Ok(Token::Jwt(Jwt {
         exp: p.exp.map(|exp| exp.ceil() as i64),
@@ -128,6 +128,14 @@ pub fn read(token: &str) -> Result<Token, MalformedToken> {
             iat: p.iat.map(|iat| iat.floor() as i64),
         },
     }))
+}
+
+/// Reads a JSON object; serde would also take an array for its members in their order.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, MalformedToken> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(MalformedToken::Json);
+    }
+    serde_json::from_slice(json).map_err(|_| MalformedToken::Json)
 }
 
 fn opaque(token: &str) -> Token {
@@ -187,6 +195,7 @@ mod tests {
             format!("{good}="),
             format!("{good}+"),
             jwt(" {\"alg\":\"RS256\"}", "[]"),
+            jwt(r#"{"alg":"RS256"}"#, r#"["iss","jti","sub","sid","client_id","azp","appid",9,1]"#),
             jwt(r#"{"alg":"RS256"}"#, r#"{"jti":"a","jti":"b"}"#),
             jwt(r#"{"alg":"RS256"}"#, r#"{"jti":7}"#),
             jwt(r#"{"alg":"RS256"}"#, "\u{fffd}"),

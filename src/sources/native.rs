@@ -99,19 +99,31 @@ fn json_error(error: &serde_json::Error) -> Problem {
 }
 
 fn item(index: usize, json: &[u8]) -> Result<NewRevocation, Problem> {
+    // serde would also take an array for the members in their order.
+    if json.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(Code::InvalidItem, "expected an object").at(index));
+    }
     let item: Item = serde_json::from_slice(json).map_err(|e| json_error(&redacted(e)).at(index))?;
     item.translate().map_err(|problem| problem.at(index))
 }
 
-/// A wrong type makes serde_json quote the value; a token must not come back that way, so only the place is told.
+/// serde_json quotes values of the wrong type and members it does not know. A token that stands in the wrong place must
+/// not come back that way, so only what was expected is told.
 fn redacted(error: serde_json::Error) -> serde_json::Error {
-    if !error.is_data() || !error.to_string().starts_with("invalid type") {
-        return error;
-    }
     let text = error.to_string();
-    let expected = text.find(", expected").map_or("", |at| &text[at..]);
-    serde::de::Error::custom(format!("a member has the wrong type{expected}"))
+    // The last one: the value itself may say the same.
+    let expected = text.rfind(", expected").map_or("", |at| &text[at..]);
+    if error.is_data() && text.starts_with("invalid type") {
+        serde::de::Error::custom(format!("a member has the wrong type{expected}"))
+    } else if error.is_data() && text.starts_with("unknown field") && text.len() > LONGEST_UNKNOWN {
+        serde::de::Error::custom(format!("unknown field{expected}"))
+    } else {
+        error
+    }
 }
+
+/// The longest complaint about an unknown member that is passed on: a slip of the pen is short, a token is not.
+const LONGEST_UNKNOWN: usize = 200;
 
 fn parse(media_type: &str, bytes: &[u8], max_items: usize) -> Result<Items, Problem> {
     let too_many =

@@ -236,7 +236,10 @@ impl Store for SqliteStore {
             if let Some(conn) = slot.take() {
                 let _ = conn.close().await;
             }
-            self.lock.lock().take();
+            // Said aloud: a descriptor that a process just being started still holds would keep the lock.
+            if let Some(lock) = self.lock.lock().take() {
+                let _ = lock.unlock();
+            }
         };
         // Not ended in time: the lock stays, until the process ends.
         let _ = timeout(self.limit, work).await;

@@ -1,0 +1,29 @@
+//! The hub end to end: one module per promise of the guarantees table, and what else has to hold for a whole hub.
+//!
+//! Postgres: a superuser's URL in `TEST_POSTGRES_URL`; each test makes a database of its own. No test sleeps to let
+//! something happen: it waits for the thing itself, for a bounded time. Every event stream goes through the promise
+//! checker.
+
+#[macro_use]
+mod harness;
+
+mod access;
+mod bounded;
+mod check;
+mod closed;
+mod complete;
+mod current;
+mod durable;
+mod events;
+mod hostile;
+mod idempotent;
+mod isolated;
+mod native;
+mod openapi;
+mod ordered;
+mod process;
+mod raw;
+mod resumable;
+mod snapshot;
+mod tokens;
+mod wso2;

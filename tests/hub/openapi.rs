@@ -1,0 +1,135 @@
+//! The document and the hub agree, in both directions.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use revocation_hub::config::Config;
+use revocation_hub::http::Code;
+use revocation_hub::outlets::operate::OPENAPI;
+use revocation_hub::router::PATHS;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+fn document() -> Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+/// Every path and method of the document.
+fn documented(document: &Value) -> BTreeSet<(String, String)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let methods = paths.flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (path, method)));
+    let methods = methods.filter(|(_, method)| METHODS.contains(&method.as_str()));
+    methods.map(|(path, method)| (path.clone(), method.clone())).collect()
+}
+
+#[test]
+fn the_document_has_the_routes_and_no_others() {
+    let routes = PATHS.iter().flat_map(|(path, methods)| methods.iter().map(|m| ((*path).to_owned(), (*m).to_owned())));
+    let wso2 = Config::default().wso2;
+    let wso2 = wso2.iter().map(|entry| (format!("{}/revokedjwt", entry.base_path), "get".to_owned()));
+    assert_eq!(documented(&document()), routes.chain(wso2).collect());
+}
+
+#[test]
+fn the_document_has_every_problem_with_its_status() {
+    let document = document();
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!(document["components"]["schemas"]["Code"]["enum"], json!(codes));
+    let mut left: BTreeSet<&str> = codes.into_iter().collect();
+    for (name, response) in document["components"]["responses"].as_object().unwrap() {
+        let problem = &response["content"]["application/problem+json"];
+        if problem.is_null() {
+            continue;
+        }
+        let constraints = &problem["schema"]["allOf"][1]["properties"];
+        for code in constraints["code"]["enum"].as_array().unwrap() {
+            let code = Code::ALL.iter().find(|known| known.name() == code).unwrap();
+            assert_eq!(constraints["status"]["const"], code.status().as_u16(), "{name}");
+            let example = &problem["examples"][code.name()]["value"];
+            assert_eq!(example["code"], code.name(), "{name}");
+            assert_eq!(example["title"], code.title(), "{name}");
+            assert_eq!(example["status"], code.status().as_u16(), "{name}");
+            left.remove(code.name());
+        }
+    }
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_component_is_used() {
+    fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(to)) = members.get("$ref") {
+                    found.insert(to);
+                }
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for reference in &found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+    for group in ["schemas", "responses", "headers"] {
+        for name in document["components"][group].as_object().unwrap().keys() {
+            let reference = format!("#/components/{group}/{name}");
+            // What every path answers to a method that it does not have belongs to no operation.
+            assert!(found.contains(&*reference) || name == "MethodNotAllowed", "{reference}");
+        }
+    }
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+async fn the_hub_has_what_the_document_says(place: &Place) {
+    let hub = place.hub().await;
+    let served = hub.get("/openapi.json").await.expect(200);
+    assert_eq!((served.header("content-type"), served.text()), (Some("application/json"), OPENAPI));
+    let document = document();
+    let mut id = String::new();
+    for (path, method) in documented(&document) {
+        // One of the methods takes it away.
+        id = hub.revoke(&json!({"jti": "a"})).await;
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let request = hub.request(method.clone(), &path.replace("{id}", &id));
+        // A stream has no end; its head is what counts.
+        let response = within("an answer", request.send()).await.unwrap();
+        let status = response.status();
+        assert!(status != 404 && status != 405 && !status.is_server_error(), "{method} {path}: {status}");
+        let operation = &document["paths"][&path][method.as_str().to_lowercase()];
+        let response_object = &operation["responses"][status.as_str()];
+        assert!(response_object.is_object(), "{method} {path}: {status} is not in the document");
+        let media_type = response.headers()["content-type"].to_str().unwrap();
+        if status.is_success() {
+            assert!(response_object["content"][media_type].is_object(), "{method} {path}: {media_type}");
+            for name in response_object["headers"].as_object().into_iter().flat_map(|headers| headers.keys()) {
+                let present = response.headers().contains_key(name.as_str());
+                assert!(present || name == "Content-Encoding", "{method} {path}: {name}");
+            }
+        }
+    }
+    // A method that is not documented is not there.
+    let documented = documented(&document);
+    for (path, _) in &documented {
+        for method in ["get", "put", "post", "delete", "options", "patch"] {
+            if documented.contains(&(path.clone(), method.to_owned())) {
+                continue;
+            }
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let answer = hub.send(hub.request(method.clone(), &path.replace("{id}", &id))).await.unwrap().expect(405);
+            assert_eq!(answer.code(), "method_not_allowed", "{method} {path}");
+            assert!(answer.header("allow").unwrap().contains(if path == "/" { "GET" } else { "," }), "{method} {path}");
+        }
+    }
+    assert_eq!(hub.get("/v1/nothing").await.expect(404).code(), "not_found");
+    hub.stop().await;
+}
+
+on_sqlite!(the_hub_has_what_the_document_says);
