@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::feed::{self, Feed};
+use crate::http::Authenticator;
 use crate::http::body::BodyBounds;
 use crate::http::server::Server;
-use crate::http::Authenticator;
 use crate::intake::{Bounds, Intake};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
@@ -83,11 +83,8 @@ impl Hub {
         let skew = seconds(config.clock_skew);
         let metrics = Metrics::new();
         let ledger = Ledger::new(&config.wso2_organization);
-        let bounds = Bounds {
-            max_text: config.limits.max_text,
-            max_reason: config.limits.max_reason,
-            clock_skew: skew,
-        };
+        let bounds =
+            Bounds { max_text: config.limits.max_text, max_reason: config.limits.max_reason, clock_skew: skew };
         let (intake, committer) = Intake::new(store.clone(), clock.clone(), bounds, metrics.clone());
         let pace = feed::Pace {
             poll_interval: config.store.poll_interval,
@@ -147,7 +144,8 @@ impl Hub {
         };
         let mut addresses = Vec::new();
         for listener in listeners {
-            let address = listener.local_addr().map_err(|source| HubError::Listen { address: config.listen[0], source })?;
+            let address =
+                listener.local_addr().map_err(|source| HubError::Listen { address: config.listen[0], source })?;
             tracing::info!("listening on http://{address}");
             addresses.push(address);
             life.spawn("listener", server.clone().run(listener));

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::output;
-use crate::hub::HubError;
 use crate::config::{Config, ConfigError, DEFAULT_TOML, DatabaseUrl, LogFormat, Overrides};
+use crate::hub::HubError;
 
 /// What `serve --help` says below the options.
 pub const SERVE_HELP: &str = "\

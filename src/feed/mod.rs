@@ -63,13 +63,7 @@ pub struct Feed {
 
 impl Feed {
     /// A feed that has read nothing.
-    pub fn new(
-        store: Arc<dyn Store>,
-        ledger: Arc<Ledger>,
-        clock: Clock,
-        pace: Pace,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>, clock: Clock, pace: Pace, metrics: Arc<Metrics>) -> Self {
         let applied = watch::Sender::new(0);
         let (epoch, head, failures, last_read) = (None, 0, 0, None);
         Self { store, ledger, clock, pace, metrics, applied, epoch, head, failures, last_read }

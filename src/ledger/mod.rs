@@ -477,9 +477,8 @@ impl Inner {
         if !segment.is_sparse() {
             return false;
         }
-        let joins = |other: Option<&Segment>| {
-            other.is_some_and(|s| s.alive() + segment.alive() <= segment::MAX_ENTRIES / 2)
-        };
+        let joins =
+            |other: Option<&Segment>| other.is_some_and(|s| s.alive() + segment.alive() <= segment::MAX_ENTRIES / 2);
         if at > 0 && joins(self.segments.get(at - 1)) {
             self.segments[at - 1] = Segment::merged(&[&self.segments[at - 1], segment]);
             self.segments.remove(at);

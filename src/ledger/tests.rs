@@ -11,8 +11,15 @@ use crate::revocation::{Expiry, Revocation, Target};
 /// What happens to the log in one step.
 #[derive(Clone, Debug)]
 enum Step {
-    Revoke { who: u8, issuer: Option<u8>, exp: i64 },
-    Lift { who: u8, issuer: Option<u8> },
+    Revoke {
+        who: u8,
+        issuer: Option<u8>,
+        exp: i64,
+    },
+    Lift {
+        who: u8,
+        issuer: Option<u8>,
+    },
     /// Time passes, and what is over goes.
     Sweep(i64),
     /// A client takes what is new for it.
@@ -71,7 +78,11 @@ impl Client {
 
     fn take(&mut self, json: &serde_json::Value, lifted: bool) {
         let id = json["id"].as_str().unwrap().to_owned();
-        if lifted { self.held.remove(&id) } else { self.held.insert(id, json["exp"].as_i64().unwrap()) };
+        if lifted {
+            self.held.remove(&id)
+        } else {
+            self.held.insert(id, json["exp"].as_i64().unwrap())
+        };
     }
 }
 

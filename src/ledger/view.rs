@@ -35,10 +35,7 @@ impl Part {
     /// on a thread that serves others.
     pub fn piece(&self, shape: Shape, coding: Coding) -> Piece {
         let make = || Piece::encode(plain(&self.data, &self.marks, shape, self.from, &self.organization), coding);
-        let native = !matches!(
-            shape,
-            Shape::Wso2Tokens | Shape::Wso2Legacy | Shape::Wso2Subjects | Shape::Wso2Clients
-        );
+        let native = !matches!(shape, Shape::Wso2Tokens | Shape::Wso2Legacy | Shape::Wso2Subjects | Shape::Wso2Clients);
         // A part of a segment is nobody else's, and the plain native lists are a copy of what is held already.
         if self.from > 0 || (native && coding == Coding::Identity) {
             return make();

@@ -11,8 +11,8 @@ use super::snapshot::bad_query;
 use super::{CURSOR, Outlets, SharedOutlets};
 use crate::config::Scope;
 use crate::http::{Caller, Code, Problem, body};
-use crate::revocation::token::{self, Token};
 use crate::revocation::Claims;
+use crate::revocation::token::{self, Token};
 
 /// The claims of a token, as far as the asker knows them.
 #[derive(Debug, Deserialize)]

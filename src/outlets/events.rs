@@ -84,9 +84,7 @@ async fn start(outlets: &Outlets, since: Option<&str>) -> Result<Start, Problem>
     let now = outlets.cursor()?;
     match since {
         None => Ok(Start { cursor: now, reset: None, resumed: false, empty: false }),
-        Some("earliest") => {
-            Ok(Start { cursor: Cursor { seq: 0, ..now }, reset: None, resumed: false, empty: true })
-        }
+        Some("earliest") => Ok(Start { cursor: Cursor { seq: 0, ..now }, reset: None, resumed: false, empty: true }),
         Some(text) => {
             let cursor: Cursor = text.parse().map_err(|e| invalid(format!("{e}")))?;
             match outlets.place(&cursor).await? {

@@ -140,7 +140,15 @@ fn sha256(text: &str) -> String {
 
 /// Whether a lenient reader could take the segment for a JOSE header: white space may stand before the brace.
 fn looks_like_json(segment: &str) -> bool {
-    let plain: String = segment.chars().filter(|c| *c != '=').map(|c| match c { '+' => '-', '/' => '_', c => c }).collect();
+    let plain: String = segment
+        .chars()
+        .filter(|c| *c != '=')
+        .map(|c| match c {
+            '+' => '-',
+            '/' => '_',
+            c => c,
+        })
+        .collect();
     let lenient = base64::engine::GeneralPurpose::new(
         &base64::alphabet::URL_SAFE,
         base64::engine::GeneralPurposeConfig::new()

@@ -114,9 +114,8 @@ fn redacted(error: serde_json::Error) -> serde_json::Error {
 }
 
 fn parse(media_type: &str, bytes: &[u8], max_items: usize) -> Result<Items, Problem> {
-    let too_many = || {
-        Problem::new(Code::TooManyItems, format!("more than {max_items} revocations at once (limits.max_items)"))
-    };
+    let too_many =
+        || Problem::new(Code::TooManyItems, format!("more than {max_items} revocations at once (limits.max_items)"));
     match media_type {
         "application/json" => match bytes.trim_ascii_start().first() {
             Some(b'[') => {

@@ -16,8 +16,8 @@ mod values;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -124,6 +124,8 @@ pub struct PostgresStore {
     /// How many of them may exist.
     permits: Semaphore,
     writer: tokio::sync::Mutex<Option<PgConnection>>,
+    /// The server's process id of the writer's connection.
+    writing: Arc<AtomicI32>,
     /// How many appends still go the careful way; see [`CAUTION`].
     caution: AtomicU32,
     limit: Duration,
@@ -161,6 +163,7 @@ impl PostgresStore {
             idle: Mutex::default(),
             permits: Semaphore::new(options.max_connections.saturating_sub(1).max(1) as usize),
             writer: tokio::sync::Mutex::default(),
+            writing: Arc::default(),
             caution: AtomicU32::new(0),
             limit: options.timeout,
             hints: Arc::default(),
@@ -170,14 +173,14 @@ impl PostgresStore {
         })
     }
 
-    /// A new connection.
-    async fn open(&self) -> Result<PgConnection, StoreError> {
+    /// A new connection, and the server's process id of it.
+    async fn open(&self) -> Result<(PgConnection, i32), StoreError> {
         if self.closed.is_cancelled() {
             return Err(StoreError::Unavailable("Postgres: closed".into()));
         }
         let mut conn = self.connect.connect().await.map_err(explain)?;
-        session::begin(&mut conn, self.limit).await.map_err(explain)?;
-        Ok(conn)
+        let process = session::begin(&mut conn, self.limit).await.map_err(explain)?;
+        Ok((conn, process))
     }
 
     /// Bounds a call by the configured timeout.
@@ -207,7 +210,7 @@ impl PostgresStore {
                     Err(e) => return Err(explain(e)),
                 }
             }
-            let mut conn = self.open().await?;
+            let (mut conn, _) = self.open().await?;
             let rows = query().fetch_all(&mut conn).await.map_err(explain)?;
             self.idle.lock().push(conn);
             Ok(rows)
@@ -217,7 +220,7 @@ impl PostgresStore {
 
     /// Applies migrations on a connection that ends with it, and with it the advisory lock.
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let mut conn = self.bounded(self.open()).await?;
+        let (mut conn, _) = self.bounded(self.open()).await?;
         let work = async {
             conn.execute("set statement_timeout = 0; set lock_timeout = 0").await.map_err(explain)?;
             migrations::apply(&mut conn, &migrations::postgres(), explain).await
@@ -230,7 +233,7 @@ impl PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let mut conn = self.open().await?;
+        let (mut conn, _) = self.open().await?;
         let exists = sqlx::query("select to_regclass($1) is not null").bind(migrations::TABLE);
         let exists = exists.fetch_one(&mut conn).await.and_then(|row| row.try_get(0)).map_err(explain)?;
         migrations::check(&mut conn, exists, &migrations::postgres(), explain).await?;
@@ -312,7 +315,13 @@ impl Store for PostgresStore {
         self.rows(|| sqlx::query(BEGIN_LOG).bind(epoch.as_str())).await?;
         if self.listen_notify && !self.closed.is_cancelled() {
             self.listener.lock().get_or_insert_with(|| {
-                hints::spawn(self.connect.clone(), self.limit, self.hints.clone(), self.closed.clone())
+                hints::spawn(
+                    self.connect.clone(),
+                    self.limit,
+                    self.hints.clone(),
+                    self.writing.clone(),
+                    self.closed.clone(),
+                )
             });
         }
         Ok(names)
@@ -332,7 +341,8 @@ impl Store for PostgresStore {
                     Err(failed) => return Err(failed.error),
                 }
             }
-            let mut conn = self.open().await?;
+            let (mut conn, process) = self.open().await?;
+            self.writing.store(process, Relaxed);
             let commit = self.append_on(&mut conn, changes, now, skew).await.map_err(|failed| failed.error)?;
             *slot = Some(conn);
             Ok(commit)

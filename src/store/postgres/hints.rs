@@ -2,8 +2,13 @@
 //!
 //! A notification is a hint, never the truth: whatever may have been missed is answered with one hint more. A session
 //! that has died without a word would leave the hub deaf, so silence is questioned by a beat on the same connection.
+//!
+//! What our own writer notifies of is passed over: the hub knows of its own commits, and reading the table after each of
+//! them would double the server's work.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sqlx::Executor;
@@ -26,6 +31,7 @@ pub(super) fn spawn(
     options: PgConnectOptions,
     limit: Duration,
     hints: Arc<Notify>,
+    writing: Arc<AtomicI32>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -40,7 +46,7 @@ pub(super) fn spawn(
                 .connect_lazy_with(options.clone());
             tokio::select! {
                 () = stop.cancelled() => {}
-                error = listen(&pool, limit, &hints, &mut pause) => {
+                error = listen(&pool, limit, &hints, &writing, &mut pause) => {
                     tracing::warn!(%error, "lost the connection that listens for other hubs; reading by the timer until it is back");
                 }
             }
@@ -55,7 +61,13 @@ pub(super) fn spawn(
 }
 
 /// Turns notifications into hints until the session ends, and returns why it did.
-async fn listen(pool: &PgPool, limit: Duration, hints: &Notify, pause: &mut Duration) -> sqlx::Error {
+async fn listen(
+    pool: &PgPool,
+    limit: Duration,
+    hints: &Notify,
+    writing: &AtomicI32,
+    pause: &mut Duration,
+) -> sqlx::Error {
     let mut listener = match PgListener::connect_with(pool).await {
         Ok(listener) => listener,
         Err(error) => return error,
@@ -70,9 +82,15 @@ async fn listen(pool: &PgPool, limit: Duration, hints: &Notify, pause: &mut Dura
     hints.notify_one();
     loop {
         match timeout(BEAT, listener.try_recv()).await {
-            Ok(Ok(Some(_))) => {
-                while listener.next_buffered().is_some() {}
-                hints.notify_one();
+            Ok(Ok(Some(first))) => {
+                let own = writing.load(Relaxed).cast_unsigned();
+                let mut others = first.process_id() != own;
+                while let Some(more) = listener.next_buffered() {
+                    others |= more.process_id() != own;
+                }
+                if others {
+                    hints.notify_one();
+                }
             }
             Ok(Ok(None)) => return sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
             Ok(Err(error)) => return error,

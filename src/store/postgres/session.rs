@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Row as _};
 
 use crate::store::StoreError;
 
@@ -15,8 +15,9 @@ use crate::store::StoreError;
 ///   host is.
 /// * The planner: statements are planned once and kept, perhaps while the table is still empty, when reading all of it
 ///   looks cheapest. Every statement here has its index. Without `jit`, because what is left to scan (`log`) then counts
-///   as so expensive that it would be compiled.
-const SESSION: &str = "select
+///   as so expensive that it would be compiled. Generic plans, because a plan for the very arrays at hand looks cheaper to
+///   the server each time, and planning costs more than inserting a row.
+const SESSION: &str = "select pg_backend_pid(),
     set_config('synchronous_commit', case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end, false),
     set_config('statement_timeout', $1, false),
     set_config('lock_timeout', $1, false),
@@ -26,6 +27,7 @@ const SESSION: &str = "select
     set_config('tcp_keepalives_count', '3', false),
     set_config('enable_seqscan', 'off', false),
     set_config('enable_bitmapscan', 'off', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('jit', 'off', false)";
 
 /// What may stand behind the `?` of the URL.
@@ -65,10 +67,10 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(connect.application_name("revocation-hub").disable_statement_logging())
 }
 
-/// Makes a new connection a session of ours.
-pub(super) async fn begin(conn: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
+/// Makes a new connection a session of ours, and tells the server's process id of it.
+pub(super) async fn begin(conn: &mut PgConnection, limit: Duration) -> Result<i32, sqlx::Error> {
     // Later than the client's own clock, which began earlier: when the server's runs out while a commit waits for a
     // synchronous standby, the server reports success without the standby; by then nobody may be listening any more.
     let millis = (limit.as_millis() + 1000).min(2_000_000_000).to_string();
-    sqlx::query(SESSION).persistent(false).bind(millis).execute(conn).await.map(drop)
+    sqlx::query(SESSION).persistent(false).bind(millis).fetch_one(conn).await?.try_get(0)
 }
