@@ -91,7 +91,8 @@ impl Server {
         let header_timeout = self.header_timeout;
         self.tasks.spawn(async move {
             metrics.connections.inc();
-            let service = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), request));
+            // Boxed, because hyper keeps room for this future as long as the connection lives, and a stream lives long.
+            let service = service_fn(move |request: hyper::Request<Incoming>| Box::pin(answer(router.clone(), request)));
             let mut connection = std::pin::pin!(
                 http1::Builder::new()
                     .timer(TokioTimer::new())
