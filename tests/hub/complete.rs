@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use revocation_hub::cli::promise::{Promise, Seen, Start};
@@ -29,18 +30,25 @@ const CLIENTS: usize = 6;
 /// Runs of the property test per store.
 const RUNS: u64 = 6;
 
+/// A hub is stopped and started anew whenever the log has grown by so much. A hub that has just loaded the log knows
+/// only what is left of it, which is what a client that comes back late meets.
+const RESTART: u64 = 50;
+
 struct World {
-    hubs: Vec<Api>,
+    /// One of them may be gone at the moment.
+    hubs: RwLock<Vec<Api>>,
     clock: Clock,
     /// The newest position that was acknowledged.
     acknowledged: AtomicU64,
     writing: AtomicUsize,
+    /// The writers are done and every hub is there.
     finished: AtomicBool,
 }
 
 impl World {
-    fn any(&self, rng: &mut StdRng) -> &Api {
-        &self.hubs[rng.random_range(0..self.hubs.len())]
+    fn any(&self, rng: &mut StdRng) -> Api {
+        let hubs = self.hubs.read();
+        hubs[rng.random_range(0..hubs.len())].clone()
     }
 }
 
@@ -59,38 +67,40 @@ fn revocation(rng: &mut StdRng, now: i64) -> Value {
 
 async fn write(world: Arc<World>, mut rng: StdRng) {
     let mut known: Vec<String> = Vec::new();
-    for _ in 0..CHANGES {
-        let api = world.any(&mut rng).clone();
+    let mut left = CHANGES;
+    while left > 0 {
+        let api = world.any(&mut rng);
         let now = world.clock.now();
         let answer = match rng.random_range(0..10) {
-            0..5 => {
-                let answer = api.post(&revocation(&mut rng, now)).await;
-                known.push(answer.json()["id"].as_str().unwrap_or_else(|| panic!("{}", answer.text())).to_owned());
-                answer
-            }
+            0..5 => api.try_post(&revocation(&mut rng, now)).await,
             5..7 => {
                 let n = rng.random_range(1..12);
-                api.post(&(0..n).map(|_| revocation(&mut rng, now)).collect()).await
+                api.try_post(&(0..n).map(|_| revocation(&mut rng, now)).collect()).await
             }
             7..9 if !known.is_empty() => {
                 let id = &known[rng.random_range(0..known.len())];
-                let answer = api.delete(&format!("/v1/revocations/{id}")).await;
-                if answer.status == 404 {
-                    continue;
-                }
-                answer
+                api.try_delete(&format!("/v1/revocations/{id}")).await
             }
             _ => {
                 world.clock.advance(rng.random_range(1..15));
+                left -= 1;
                 continue;
             }
         };
-        assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.text());
-        world.acknowledged.fetch_max(cursor(&answer.json()["cursor"]).seq, Ordering::SeqCst);
+        match answer {
+            Ok(answer) if matches!(answer.status, 200 | 201) => {
+                let answer = answer.json();
+                known.extend(answer["id"].as_str().map(str::to_owned));
+                world.acknowledged.fetch_max(cursor(&answer["cursor"]).seq, Ordering::SeqCst);
+                left -= 1;
+            }
+            Ok(answer) if answer.status == 404 => left -= 1,
+            // The hub is stopping, or gone: what has become of it nobody can say.
+            Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text()),
+            Err(_) => {}
+        }
     }
-    if world.writing.fetch_sub(1, Ordering::SeqCst) == 1 {
-        world.finished.store(true, Ordering::SeqCst);
-    }
+    world.writing.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// One gateway: what it believes, and how it came to believe it.
@@ -100,19 +110,18 @@ struct Client {
 }
 
 impl Client {
-    async fn load(api: &Api) -> Self {
-        let Snapshot { cursor, map } = api.snapshot().await;
-        Self { map, promise: Promise::new(Start::After(cursor)) }
-    }
-
-    fn cursor(&self) -> Cursor {
-        self.promise.cursor().cloned().expect("it started after a snapshot or has seen a hello")
+    /// Starts over with a snapshot. Nothing happens when the hub is gone; the same goes for the others.
+    async fn load(&mut self, api: &Api) {
+        if let Some(Snapshot { cursor, map }) = api.try_snapshot().await {
+            *self = Self { map, promise: Promise::new(Start::After(cursor)) };
+        }
     }
 
     /// Takes the difference instead of a stream.
     async fn catch_up(&mut self, api: &Api) {
-        let asked = self.cursor();
-        let difference = api.since(&asked).await.unwrap_or_else(|answer| panic!("{asked}: {answer:?}"));
+        let Some(asked) = self.promise.cursor().cloned() else { return };
+        let Some(difference) = api.try_since(&asked).await else { return };
+        let difference = difference.unwrap_or_else(|answer| panic!("{asked}: {answer:?}"));
         assert!(difference.cursor.seq >= asked.seq);
         for id in &difference.lifted {
             self.map.remove(id);
@@ -123,9 +132,16 @@ impl Client {
 
     /// Follows a stream until it is cut somewhere, be it in the middle of an event, or until `enough` says so.
     async fn follow(self, api: &Api, ask: Ask, cut: Option<usize>, enough: impl Fn(&Cursor) -> bool) -> Self {
-        let Self { mut map, promise } = self;
+        let Self { mut map, mut promise } = self;
+        promise.reconnect();
         let asked = promise.cursor().cloned();
-        let mut stream = api.resume(promise, ask).await;
+        let mut stream = match api.try_open(promise, ask).await {
+            Ok(stream) => stream,
+            Err((promise, answer)) => {
+                assert!(answer.as_ref().is_none_or(|answer| answer.status == 503), "{answer:?}");
+                return Self { map, promise };
+            }
+        };
         if let Some(bytes) = cut {
             stream.cut_after(bytes);
         }
@@ -139,10 +155,7 @@ impl Client {
                     }
                 }
                 Got::Comment => {}
-                Got::End => {
-                    assert!(cut.is_some(), "the stream ended by itself");
-                    break;
-                }
+                Got::End => break,
             }
         }
         Self { map, promise: stream.into_promise() }
@@ -150,41 +163,41 @@ impl Client {
 }
 
 async fn live(world: Arc<World>, mut rng: StdRng) -> Map {
-    let mut client = if rng.random() {
-        Client::load(world.any(&mut rng)).await
-    } else {
-        // From nothing at all, by the stream alone.
-        Client { map: Map::new(), promise: Promise::new(Start::Earliest) }
-    };
+    // From nothing at all, unless it takes a snapshot first.
+    let mut client = Client { map: Map::new(), promise: Promise::new(Start::Earliest) };
     while !world.finished.load(Ordering::SeqCst) {
-        let api = world.any(&mut rng).clone();
-        let has_cursor = client.promise.cursor().is_some();
-        client = match rng.random_range(0..10) {
-            0 => Client::load(&api).await,
-            1..4 if has_cursor => {
-                client.catch_up(&api).await;
-                client
+        let api = world.any(&mut rng);
+        match rng.random_range(0..10) {
+            0 => client.load(&api).await,
+            1..4 => client.catch_up(&api).await,
+            // Away for a while.
+            4 => {
+                let until = world.acknowledged.load(Ordering::SeqCst) + rng.random_range(0..100);
+                while world.acknowledged.load(Ordering::SeqCst) < until && !world.finished.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
             }
             n => {
                 let ask = if n % 2 == 0 { Ask::Header } else { Ask::Query };
                 // Even a cut before `hello` is over leaves it where it was.
                 let bytes = rng.random_range(0..6000);
-                client.follow(&api, ask, Some(bytes), |_| world.finished.load(Ordering::SeqCst)).await
+                client = client.follow(&api, ask, Some(bytes), |_| world.finished.load(Ordering::SeqCst)).await;
             }
         };
     }
-    // All is said; now it hears the rest.
-    let api = world.any(&mut rng).clone();
+    // All is said and every hub is there; now it hears the rest.
+    let api = world.any(&mut rng);
     let head = world.acknowledged.load(Ordering::SeqCst);
-    if rng.random() && client.promise.cursor().is_some() {
-        // The replica may be behind for a moment; asked about the head it waits until it is not.
-        api.since(&Cursor { seq: head, ..client.cursor() }).await.unwrap();
-        client.catch_up(&api).await;
-        assert!(client.cursor().seq >= head);
-        client.map
-    } else {
-        client.follow(&api, Ask::Header, None, |at| at.seq >= head).await.map
+    match client.promise.cursor().cloned() {
+        Some(at) if rng.random() => {
+            // The replica may be behind for a moment; asked about the head it waits until it is not.
+            api.since(&Cursor { seq: head, ..at }).await.unwrap();
+            client.catch_up(&api).await;
+        }
+        _ => client = client.follow(&api, Ask::Header, None, |at| at.seq >= head).await,
     }
+    assert!(client.promise.cursor().unwrap().seq >= head);
+    client.map
 }
 
 /// What is in force by the rows on disk: id, and expiry and `issued_before` as they travel.
@@ -220,18 +233,21 @@ fn without_expired(mut map: Map, now: i64) -> Map {
 async fn one_run(place: &Place, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let clock = Clock::manual(NOW);
-    let mut hubs = Vec::new();
-    for i in 0..if place.is_postgres() { 2 } else { 1 } {
+    let start = async |i: usize| {
         let mut config = place.config();
         config.clock_skew = Duration::from_secs(SKEW.cast_unsigned());
         config.store.prune_interval = Duration::from_millis(5);
         config.store.prune_batch = 3;
         // The second hub hears of the first one's commits only when it looks, so that it is often behind.
         config.store.listen_notify = i == 0;
-        hubs.push(TestHub::start(config, clock.clone()).await);
+        TestHub::start(config, clock.clone()).await
+    };
+    let mut hubs = Vec::new();
+    for i in 0..if place.is_postgres() { 2 } else { 1 } {
+        hubs.push(start(i).await);
     }
     let world = Arc::new(World {
-        hubs: hubs.iter().map(|hub| Api::clone(hub)).collect(),
+        hubs: RwLock::new(hubs.iter().map(|hub| Api::clone(hub)).collect()),
         clock: clock.clone(),
         acknowledged: AtomicU64::new(0),
         writing: AtomicUsize::new(WRITERS),
@@ -245,7 +261,23 @@ async fn one_run(place: &Place, seed: u64) {
     for _ in 0..CLIENTS {
         clients.spawn(live(world.clone(), StdRng::seed_from_u64(rng.random())));
     }
-    within("the writers", writers.join_all()).await;
+    let mut next = RESTART;
+    loop {
+        let grown = until("the log grows", async || {
+            let grown = world.acknowledged.load(Ordering::SeqCst) >= next;
+            (grown || world.writing.load(Ordering::SeqCst) == 0).then_some(grown)
+        });
+        if !grown.await {
+            break;
+        }
+        next += RESTART;
+        let i = rng.random_range(0..hubs.len());
+        hubs.remove(i).stop().await;
+        hubs.insert(i, start(i).await);
+        world.hubs.write()[i] = Api::clone(&hubs[i]);
+    }
+    writers.join_all().await;
+    world.finished.store(true, Ordering::SeqCst);
     let maps = within("the clients", clients.join_all()).await;
 
     let now = clock.now();

@@ -310,7 +310,11 @@ impl Api {
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request(reqwest::Method::DELETE, path)).await.unwrap()
+        self.try_delete(path).await.unwrap()
+    }
+
+    pub async fn try_delete(&self, path: &str) -> reqwest::Result<Answer> {
+        self.send(self.request(reqwest::Method::DELETE, path)).await
     }
 
     /// `POST /v1/revocations`.
@@ -345,22 +349,37 @@ impl Api {
 
     /// `GET /v1/revocations`.
     pub async fn snapshot(&self) -> Snapshot {
-        let answer = self.get("/v1/revocations").await.expect(200);
+        self.try_snapshot().await.expect("it is there and has loaded its list")
+    }
+
+    /// The same of a hub that may be gone or not loaded: `None`.
+    pub async fn try_snapshot(&self) -> Option<Snapshot> {
+        let answer = self.try_get("/v1/revocations").await?.expect(200);
         let json = answer.json();
         let cursor = cursor(&json["cursor"]);
         assert_eq!(answer.header("revocation-cursor"), Some(&*cursor.to_string()));
-        Snapshot { cursor, map: by_id(&json["revocations"]) }
+        Some(Snapshot { cursor, map: by_id(&json["revocations"]) })
     }
 
     /// `GET /v1/revocations?since=…`, or the answer when it was refused.
     pub async fn since(&self, since: &Cursor) -> Result<Difference, Answer> {
-        let answer = self.get(&format!("/v1/revocations?since={since}")).await;
+        self.try_since(since).await.expect("it is there and has loaded its list")
+    }
+
+    /// The same of a hub that may be gone or not loaded: `None`.
+    pub async fn try_since(&self, since: &Cursor) -> Option<Result<Difference, Answer>> {
+        let answer = self.try_get(&format!("/v1/revocations?since={since}")).await?;
         if answer.status != 200 {
-            return Err(answer);
+            return Some(Err(answer));
         }
         let json = answer.json();
         let lifted = json["lifted"].as_array().unwrap().iter().map(|l| l["id"].as_str().unwrap().to_owned()).collect();
-        Ok(Difference { cursor: cursor(&json["cursor"]), revoked: by_id(&json["revocations"]), lifted })
+        Some(Ok(Difference { cursor: cursor(&json["cursor"]), revoked: by_id(&json["revocations"]), lifted }))
+    }
+
+    async fn try_get(&self, path: &str) -> Option<Answer> {
+        let answer = self.send(self.request(reqwest::Method::GET, path)).await.ok()?;
+        (answer.status != 503).then_some(answer)
     }
 
     /// `GET /readyz` says 200.

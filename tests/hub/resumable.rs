@@ -31,31 +31,35 @@ async fn a_cursor_from_before_a_prune_still_resumes(place: &Place) {
     let truth = hub.snapshot().await;
     assert!(truth.map.contains_key(&long) && !truth.map.contains_key(&short));
 
+    let known = [nothing, old];
+    resumes(&hub, &known, &truth, now).await;
+    // And after a restart, when the hub has nothing but the rows that are left.
+    hub.stop().await;
+    let hub = TestHub::start(place.config(), Clock::manual(now)).await;
+    resumes(&hub, &known, &truth, now).await;
+}
+
+/// Clients that stood at what they `known` come back, by a stream and by the difference, and end with the truth.
+async fn resumes(hub: &Api, known: &[Snapshot], truth: &Snapshot, now: i64) {
     let over = |map: &mut Map| map.retain(|_, entry| entry["exp"].as_i64().unwrap() + SKEW > now);
-    for Snapshot { cursor, map } in [nothing, old] {
+    for Snapshot { cursor, map } in known {
         let mut followed = map.clone();
         let mut stream = hub.stream(Start::After(cursor.clone())).await;
         let hello = stream.event().await;
-        assert!(matches!(&hello, (Seen::Hello { cursor: at, .. }, _) if *at == cursor), "{hello:?}");
+        assert!(matches!(&hello, (Seen::Hello { cursor: at, .. }, _) if at == cursor), "{hello:?}");
         stream.follow(&mut followed, truth.cursor.seq).await;
         over(&mut followed);
         assert_eq!(followed, truth.map);
 
-        let mut taken = map;
-        let difference = hub.since(&cursor).await.unwrap();
+        let mut taken = map.clone();
+        let difference = hub.since(cursor).await.unwrap();
         taken.extend(difference.revoked);
         for id in difference.lifted {
             taken.remove(&id);
         }
         over(&mut taken);
-        assert_eq!((taken, difference.cursor), (truth.map.clone(), truth.cursor.clone()));
+        assert_eq!((&taken, &difference.cursor), (&truth.map, &truth.cursor));
     }
-    // And after a restart, when nothing in memory can know.
-    hub.stop().await;
-    let hub = TestHub::start(place.config(), Clock::manual(now)).await;
-    let mut map = Map::new();
-    hub.stream(Start::After(Cursor { seq: 0, ..truth.cursor })).await.follow(&mut map, truth.cursor.seq).await;
-    assert_eq!(map, truth.map);
 }
 
 /// A target that is lifted and revoked anew for a shorter time: whoever missed all of it still believes in the longer
@@ -72,6 +76,9 @@ async fn a_shorter_rule_after_a_lift_leaves_nobody_with_the_longer_one(place: &P
     hub.clock.set(now);
     until("the sign is swept", async || (hub.metric("ledger_swept_total", "").await >= 1.0).then_some(())).await;
     until("the sign is pruned", async || (place.rows().await <= 1).then_some(())).await;
+    // So that nothing in memory still knows.
+    hub.stop().await;
+    let hub = TestHub::start(place.config(), Clock::manual(now)).await;
     let mut followed = map;
     hub.stream(Start::After(cursor)).await.follow(&mut followed, head).await;
     followed.retain(|_, entry| entry["exp"].as_i64().unwrap() + SKEW > now);
