@@ -213,6 +213,7 @@ impl Ledger {
     /// Removes what is over when everything with `exp <= cutoff` is; returns how many entries that were. Lets go of the
     /// lock between segments.
     pub fn sweep(&self, cutoff: i64) -> usize {
+        self.inner.write().recent.age();
         let mut removed = 0;
         let mut at = 0;
         loop {
@@ -282,14 +283,14 @@ impl Ledger {
     }
 
     /// Events after `after`, from the newest ones or from the segments; about `limit` bytes at the most unless one batch
-    /// is larger. With `skip_lifted` (for a client that has nothing yet) tombstones are left out while they come from
-    /// the segments. `None` while not loaded, or when the epoch is no longer `epoch`.
+    /// is larger. With `skip_lifted` (for a client that has nothing yet) there are no tombstones. `None` while not loaded, or when the epoch is no longer `epoch`.
     pub fn frames(&self, epoch: &Epoch, after: u64, limit: usize, skip_lifted: bool) -> Option<Frames> {
         let inner = self.inner.read();
         if !inner.loaded || inner.epoch.as_ref() != Some(epoch) {
             return None;
         }
-        if let Some((bytes, seq)) = inner.recent.after(after, limit) {
+        // For a client that has nothing the segments say less: only what is still in force.
+        if !skip_lifted && let Some((bytes, seq)) = inner.recent.after(after, limit) {
             return Some(Frames { bytes, seq, head: inner.head });
         }
         let mut out = BytesMut::new();

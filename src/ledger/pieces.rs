@@ -201,7 +201,9 @@ pub fn plain(data: &Data, marks: &Marks, shape: Shape, from: usize, organization
             }
         }
         Shape::Wso2Tokens | Shape::Wso2Legacy | Shape::Wso2Subjects | Shape::Wso2Clients => {
-            for i in alive.filter(|i| !data.is_lifted(*i) && !marks.is_shadowed(*i)) {
+            // One of a jti says it for all its issuers, but each has its own signature.
+            let own_key = |i: usize| shape == Shape::Wso2Legacy && data.wso2_key(i).is_some();
+            for i in alive.filter(|i| !data.is_lifted(*i) && (!marks.is_shadowed(*i) || own_key(*i))) {
                 wso2_item(&mut out, data, i, shape, organization);
             }
             out.pop();

@@ -1,14 +1,19 @@
 //! The newest events as the event stream sends them, so that streams which are up to date share one copy.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use crate::revocation::Epoch;
 
 /// How many bytes of frames are kept. A stream that is further behind reads from the segments instead, which costs it
 /// a copy and nobody else anything.
 const MAX_BYTES: usize = 8 << 20;
+
+/// How long frames are kept. What they say may be over before anybody needs them again.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
 /// Writes one event of the stream. `json` must not contain a line end; JSON text as `serde_json` writes it has none.
 pub fn frame(out: &mut BytesMut, epoch: &Epoch, seq: u64, event: &str, json: &[u8]) {
@@ -42,6 +47,7 @@ struct Chunk {
     /// The head that is reached after the chunk.
     head: u64,
     frames: Bytes,
+    added: Instant,
 }
 
 /// A bounded run of the newest frames.
@@ -62,12 +68,23 @@ impl Recent {
     /// Adds the frames of one applied batch, which brings the log to `head`.
     pub fn push(&mut self, starts: Vec<(u64, u32)>, frames: Bytes, head: u64) {
         self.bytes += frames.len();
-        self.chunks.push_back(Chunk { starts, head, frames });
+        self.chunks.push_back(Chunk { starts, head, frames, added: Instant::now() });
         while self.bytes > MAX_BYTES && self.chunks.len() > 1 {
-            if let Some(old) = self.chunks.pop_front() {
-                self.bytes -= old.frames.len();
-                self.floor = old.head;
-            }
+            self.drop_first();
+        }
+    }
+
+    /// Drops what is too old.
+    pub fn age(&mut self) {
+        while self.chunks.front().is_some_and(|chunk| chunk.added.elapsed() > MAX_AGE) {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(old) = self.chunks.pop_front() {
+            self.bytes -= old.frames.len();
+            self.floor = old.head;
         }
     }
 
