@@ -230,7 +230,7 @@ impl Default for Limits {
         Self {
             max_body_bytes: 16 << 20,
             max_items: 20_000,
-            header_timeout: 10 * SECOND,
+            header_timeout: 30 * SECOND,
             body_timeout: 30 * SECOND,
             max_connections: 20_000,
             max_text: 1024,

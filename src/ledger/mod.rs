@@ -48,8 +48,6 @@ pub struct Pulse {
     pub head: u64,
     /// Counts the bookmark intervals since the start.
     pub tick: u64,
-    /// Counts the successful reads of the store.
-    pub reads: u64,
     /// Counts the times the log became another one.
     pub resets: u64,
 }
@@ -96,6 +94,9 @@ struct Inner {
 pub struct Ledger {
     inner: RwLock<Inner>,
     pulse: watch::Sender<Pulse>,
+    /// Counts the successful reads of the store. Not part of the pulse: it moves once a second even when nothing happens,
+    /// and nobody but [`Ledger::reach`] has to wake for it.
+    reads: watch::Sender<u64>,
     poke: tokio::sync::Notify,
     organization: Organization,
 }
@@ -118,6 +119,7 @@ impl Ledger {
                 tombstones: 0,
             }),
             pulse: watch::Sender::new(Pulse::default()),
+            reads: watch::Sender::new(0),
             poke: tokio::sync::Notify::new(),
             organization: organization.into(),
         })
@@ -188,9 +190,13 @@ impl Ledger {
     pub fn confirm(&self, began: Instant) {
         let mut inner = self.inner.write();
         inner.confirmed = inner.confirmed.max(Some(began));
-        inner.loaded = true;
+        let loaded = std::mem::replace(&mut inner.loaded, true);
         drop(inner);
-        self.pulse.send_modify(|p| p.reads += 1);
+        if !loaded {
+            // Streams of an older epoch wait for this.
+            self.pulse.send_modify(|_| ());
+        }
+        self.reads.send_modify(|n| *n += 1);
     }
 
     /// Ends one bookmark interval. With `time` (NumericDate seconds of a successful read in it) streams get a bookmark.
@@ -263,7 +269,7 @@ impl Ledger {
     /// call showed that the log does not reach so far (then false). Another replica may have given the cursor out
     /// before this one read the store, so being behind it is normal for a moment.
     pub async fn reach(&self, seq: u64) -> bool {
-        let mut pulse = self.pulse.subscribe();
+        let (mut pulse, mut reads) = (self.pulse.subscribe(), self.reads.subscribe());
         let asked = Instant::now();
         self.poke.notify_one();
         loop {
@@ -276,8 +282,10 @@ impl Ledger {
                     return false;
                 }
             }
-            if pulse.changed().await.is_err() {
-                return false;
+            // The senders live as long as the ledger, so neither can fail.
+            tokio::select! {
+                _ = pulse.changed() => {}
+                _ = reads.changed() => {}
             }
         }
     }

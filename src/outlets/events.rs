@@ -155,6 +155,10 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                 let data = format!(r#"{{"head":{}}}"#, head.max(seq));
                 yield Ok(frame(&Cursor { epoch: epoch.clone(), seq }, "synced", &data));
             }
+            if Instant::now() >= deadline {
+                counted.ended = "age";
+                return;
+            }
             if !caught_up {
                 continue;
             }
@@ -162,10 +166,6 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                 last_tick = now.tick;
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
                 yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
-                if Instant::now() >= deadline {
-                    counted.ended = "age";
-                    return;
-                }
             }
             if wait(&mut pulse, &outlets).await.is_err() {
                 counted.ended = "shutdown";
