@@ -123,6 +123,11 @@ impl Hub {
                 max_token_lifetime: seconds(config.default_max_token_lifetime),
             },
         };
+        let (closing, streams) = (life.soft.clone(), ledger.clone());
+        life.spawn("stopping", async move {
+            closing.cancelled().await;
+            streams.close();
+        });
         let outlets = Outlets {
             ledger,
             metrics: metrics.clone(),

@@ -6,10 +6,6 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::intake::Status;
-use crate::ledger::Ledger;
-use crate::revocation::Kind;
-
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $argument:expr)?);)+) => {
         /// Everything the hub counts.
@@ -105,25 +101,8 @@ metrics! {
 }
 
 impl Metrics {
-    /// The counter of one outcome of a source.
-    pub fn intake(&self, source: &str, status: Status) -> IntCounter {
-        let outcome = match status {
-            Status::Revoked => "revoked",
-            Status::Unchanged => "unchanged",
-            Status::Expired => "expired",
-        };
-        self.intake_revocations.with_label_values(&[source, outcome])
-    }
-
-    /// All metrics in the Prometheus text format 0.0.4, the ledger's as of now.
-    pub fn render(&self, ledger: &Ledger) -> Vec<u8> {
-        let stats = ledger.stats();
-        for (kind, live) in Kind::ALL.into_iter().zip(stats.live) {
-            self.live_revocations.with_label_values(&[kind.name()]).set(live as i64);
-        }
-        self.tombstones.set(stats.tombstones as i64);
-        self.head.set(stats.head as i64);
-        self.feed_age.set(stats.age.map_or(-1, |age| age.as_millis() as i64));
+    /// All metrics in the Prometheus text format 0.0.4. The ledger's are as they were set last.
+    pub fn encode(&self) -> Vec<u8> {
         if let Some(resident) = resident_memory() {
             self.resident_memory.set(resident);
         }

@@ -108,6 +108,17 @@ pub enum Status {
     Expired,
 }
 
+impl Status {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Revoked => "revoked",
+            Status::Unchanged => "unchanged",
+            Status::Expired => "expired",
+        }
+    }
+}
+
 /// The answer to a request, after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -206,7 +217,8 @@ impl Intake {
             .collect();
         for status in [Status::Revoked, Status::Unchanged, Status::Expired] {
             let count = items.iter().filter(|(_, s)| *s == status).count();
-            self.metrics.intake(&sender.name, status).inc_by(count as u64);
+            let counter = &self.metrics.intake_revocations;
+            counter.with_label_values(&[&*sender.name, status.name()]).inc_by(count as u64);
         }
         Ok(Receipt { cursor: committed.cursor, items })
     }

@@ -15,6 +15,7 @@
 //! * An entry goes when it was moved or lifted, or when `exp + clock_skew` has passed; at the latest
 //!   `prune_interval` after that, and then from everywhere at once: order, indexes, lists.
 
+mod book;
 mod entry;
 mod index;
 mod pieces;
@@ -31,12 +32,9 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use entry::Entry;
-use index::Index;
+use book::Book;
 pub use pieces::{Coding, Organization, Piece, Shape};
-use recent::Recent;
 pub use recent::frame;
-use segment::{Item, Segment};
 pub use view::{Part, View};
 
 use crate::revocation::{Claims, Cursor, Epoch, Id, Kind, Lifted, Row, Wire};
@@ -50,6 +48,9 @@ pub struct Pulse {
     pub tick: u64,
     /// Counts the times the log became another one.
     pub resets: u64,
+    /// The hub is stopping, and streams end. It is part of the pulse so that a stream waits for one thing only: ten
+    /// thousand streams that wait for a token as well would queue at the token's lock with every event.
+    pub closing: bool,
 }
 
 /// Numbers for metrics and for people.
@@ -76,23 +77,9 @@ pub struct Frames {
     pub head: u64,
 }
 
-struct Inner {
-    epoch: Option<Epoch>,
-    head: u64,
-    loaded: bool,
-    confirmed: Option<Instant>,
-    bookmark: Option<(u64, Bytes)>,
-    segments: Vec<Segment>,
-    ids: Index,
-    claims: Index,
-    recent: Recent,
-    live: [usize; Kind::ALL.len()],
-    tombstones: usize,
-}
-
 /// See the module's documentation.
 pub struct Ledger {
-    inner: RwLock<Inner>,
+    inner: RwLock<Book>,
     pulse: watch::Sender<Pulse>,
     /// Counts the successful reads of the store. Not part of the pulse: it moves once a second even when nothing happens,
     /// and nobody but [`Ledger::reach`] has to wake for it.
@@ -105,19 +92,7 @@ impl Ledger {
     /// An empty ledger that is not loaded. `organization` is what WSO2's lists say of every rule's tenant.
     pub fn new(organization: &str) -> Arc<Self> {
         Arc::new(Self {
-            inner: RwLock::new(Inner {
-                epoch: None,
-                head: 0,
-                loaded: false,
-                confirmed: None,
-                bookmark: None,
-                segments: Vec::new(),
-                ids: Index::default(),
-                claims: Index::default(),
-                recent: Recent::default(),
-                live: Default::default(),
-                tombstones: 0,
-            }),
+            inner: RwLock::default(),
             pulse: watch::Sender::new(Pulse::default()),
             reads: watch::Sender::new(0),
             poke: tokio::sync::Notify::new(),
@@ -240,6 +215,11 @@ impl Ledger {
         for segment in inner.segments.iter_mut().filter(|s| !s.pieces.is_empty()) {
             segment.pieces = Arc::default();
         }
+    }
+
+    /// Tells all streams to end.
+    pub fn close(&self) {
+        self.pulse.send_modify(|p| p.closing = true);
     }
 
     /// Resolves when an outlet would like the store to be read now; see [`Ledger::reach`].
@@ -374,128 +354,6 @@ impl Ledger {
 
 fn event(lifted: bool) -> &'static str {
     if lifted { "lifted" } else { "revoked" }
-}
-
-/// Keys of the two indexes are kept apart by a tag, so that a value cannot pose as an id.
-const ID_TAG: u8 = 0;
-
-impl Inner {
-    fn locate(&self, id: Id) -> Option<(usize, usize)> {
-        let hash = self.ids.hash(ID_TAG, &id.0);
-        self.ids.candidates(hash).find_map(|seq| self.at(seq).filter(|(at, i)| self.segments[*at].data.id(*i) == id))
-    }
-
-    fn at(&self, seq: u64) -> Option<(usize, usize)> {
-        let at = self.segments.partition_point(|s| s.first_seq() <= seq).checked_sub(1)?;
-        self.segments[at].find(seq).map(|i| (at, i))
-    }
-
-    /// Calls `f` with every entry of this kind and value, of whichever issuer.
-    fn group<'a>(&'a self, kind: Kind, value: &str, mut f: impl FnMut(usize, usize) + 'a) {
-        let hash = self.claims.hash(kind as u8, value.as_bytes());
-        for (at, i) in self.claims.candidates(hash).filter_map(|seq| self.at(seq)) {
-            let data = &self.segments[at].data;
-            if data.kind(i) == kind && Entry::read(data.json(i)).value(kind) == value {
-                f(at, i);
-            }
-        }
-    }
-
-    fn push(&mut self, row: &Row, json: &[u8]) {
-        if self.segments.last().is_none_or(Segment::is_full) {
-            if let Some(last) = self.segments.last_mut() {
-                last.seal();
-            }
-            self.segments.push(Segment::default());
-        }
-        let target = &row.revocation.target;
-        let item = Item {
-            seq: row.seq,
-            json,
-            kind: target.kind,
-            lifted: row.lifted,
-            exp: row.revocation.exp,
-            wso2_key: row.revocation.wso2_key.as_deref().filter(|_| !row.lifted),
-        };
-        if let Some(last) = self.segments.last_mut() {
-            last.push(&item);
-        }
-        self.ids.insert(self.ids.hash(ID_TAG, &row.id.0), row.seq);
-        if row.lifted {
-            self.tombstones += 1;
-        } else {
-            self.live[target.kind as usize - 1] += 1;
-            let hash = self.claims.hash(target.kind as u8, target.value.as_bytes());
-            self.claims.insert(hash, row.seq);
-            self.reshadow(target.kind, &target.value);
-        }
-    }
-
-    fn remove(&mut self, id: Id) {
-        if let Some((at, i)) = self.locate(id) {
-            self.kill(at, i);
-            self.tidy(at);
-        }
-    }
-
-    /// Takes entry `i` of segment `at` out of everything.
-    fn kill(&mut self, at: usize, i: usize) {
-        let segment = &mut self.segments[at];
-        segment.kill(i);
-        let data = segment.data.clone();
-        let (seq, kind) = (data.seq(i), data.kind(i));
-        self.ids.remove(self.ids.hash(ID_TAG, &data.id(i).0), seq);
-        if data.is_lifted(i) {
-            self.tombstones -= 1;
-            return;
-        }
-        self.live[kind as usize - 1] -= 1;
-        let entry = Entry::read(data.json(i));
-        let value = entry.value(kind);
-        self.claims.remove(self.claims.hash(kind as u8, value.as_bytes()), seq);
-        self.reshadow(kind, value);
-    }
-
-    /// Lets exactly one of the entries of a kind and value stand in lists that know no issuers: the longest-lived.
-    fn reshadow(&mut self, kind: Kind, value: &str) {
-        let hash = self.claims.hash(kind as u8, value.as_bytes());
-        let mut group = Vec::new();
-        if self.claims.candidates(hash).nth(1).is_none() {
-            // The usual case: at most one entry, which is shown.
-            group.extend(self.claims.candidates(hash).filter_map(|seq| self.at(seq)));
-        } else {
-            self.group(kind, value, |at, i| group.push((at, i)));
-        }
-        let longest = group.iter().copied().max_by_key(|(at, i)| {
-            let data = &self.segments[*at].data;
-            (data.exp(*i), data.seq(*i))
-        });
-        for (at, i) in group {
-            self.segments[at].shadow(i, Some((at, i)) != longest);
-        }
-    }
-
-    /// Writes a segment anew when much of it is dead, together with a small neighbour. Returns whether the segment at
-    /// `at` is now another one.
-    fn tidy(&mut self, at: usize) -> bool {
-        let segment = &self.segments[at];
-        if segment.alive() == 0 {
-            self.segments.remove(at);
-            return true;
-        }
-        if !segment.is_sparse() {
-            return false;
-        }
-        let joins =
-            |other: Option<&Segment>| other.is_some_and(|s| s.alive() + segment.alive() <= segment::MAX_ENTRIES / 2);
-        if at > 0 && joins(self.segments.get(at - 1)) {
-            self.segments[at - 1] = Segment::merged(&[&self.segments[at - 1], segment]);
-            self.segments.remove(at);
-            return true;
-        }
-        self.segments[at] = Segment::merged(&[segment]);
-        false
-    }
 }
 
 #[cfg(test)]

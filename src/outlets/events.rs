@@ -129,6 +129,10 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
         let mut synced = start.reset.is_some();
         loop {
             let now = *pulse.borrow_and_update();
+            if now.closing {
+                counted.ended = "shutdown";
+                return;
+            }
             let frames = if now.resets == resets { ledger.frames(&epoch, seq, BATCH, start.empty && !synced) } else { None };
             let Some(frames) = frames else {
                 // The log has become another one. When that is loaded, say so and follow it.
@@ -137,8 +141,7 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                     (epoch, seq) = (cursor.epoch, cursor.seq);
                     synced = true;
                     yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
-                } else if wait(&mut pulse, &outlets).await.is_err() {
-                    counted.ended = "shutdown";
+                } else if pulse.changed().await.is_err() {
                     return;
                 }
                 continue;
@@ -167,20 +170,10 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
                 yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
             }
-            if wait(&mut pulse, &outlets).await.is_err() {
-                counted.ended = "shutdown";
+            if pulse.changed().await.is_err() {
                 return;
             }
         }
-    }
-}
-
-/// Waits for the next pulse; an error means that the hub is stopping.
-async fn wait(pulse: &mut tokio::sync::watch::Receiver<Pulse>, outlets: &Outlets) -> Result<(), ()> {
-    tokio::select! {
-        biased;
-        () = outlets.stopping.cancelled() => Err(()),
-        changed = pulse.changed() => changed.map_err(|_| ()),
     }
 }
 

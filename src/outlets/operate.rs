@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::SharedOutlets;
+use crate::revocation::Kind;
 
 /// The interface as OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("../../openapi/openapi.json");
@@ -44,8 +45,15 @@ pub async fn readyz(State(outlets): State<SharedOutlets>) -> Response {
 
 /// `GET /metrics`, Prometheus text format 0.0.4.
 pub async fn metrics(State(outlets): State<SharedOutlets>) -> Response {
+    let (metrics, stats) = (&outlets.metrics, outlets.ledger.stats());
+    for (kind, live) in Kind::ALL.into_iter().zip(stats.live) {
+        metrics.live_revocations.with_label_values(&[kind.name()]).set(live as i64);
+    }
+    metrics.tombstones.set(stats.tombstones as i64);
+    metrics.head.set(stats.head as i64);
+    metrics.feed_age.set(stats.age.map_or(-1, |age| age.as_millis() as i64));
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content_type, outlets.metrics.render(&outlets.ledger)).into_response()
+    (content_type, metrics.encode()).into_response()
 }
 
 /// `GET /openapi.json`.

@@ -191,13 +191,9 @@ async fn revoke(
 
 fn one(receipt: &Receipt) -> Response {
     let (id, status) = receipt.items[0];
-    let (code, status) = match status {
-        Status::Revoked => (StatusCode::CREATED, "revoked"),
-        Status::Unchanged => (StatusCode::OK, "unchanged"),
-        Status::Expired => (StatusCode::OK, "expired"),
-    };
+    let code = if status == Status::Revoked { StatusCode::CREATED } else { StatusCode::OK };
     let cursor = receipt.cursor.to_string();
-    let answer = json!({"id": id.to_string(), "cursor": cursor, "status": status});
+    let answer = json!({"id": id.to_string(), "cursor": cursor, "status": status.name()});
     let mut response = (code, [(CURSOR, cursor)], Json(answer)).into_response();
     if code == StatusCode::CREATED {
         let location = format!("/v1/revocations/{id}");

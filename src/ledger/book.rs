@@ -1,0 +1,148 @@
+//! What the ledger's lock guards: the segments, the two indexes, and everything that has to agree with them.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::entry::Entry;
+use super::index::Index;
+use super::recent::Recent;
+use super::segment::{self, Item, Segment};
+use crate::revocation::{Epoch, Id, Kind, Row};
+
+/// The entries and all that leads to them.
+#[derive(Default)]
+pub struct Book {
+    pub epoch: Option<Epoch>,
+    pub head: u64,
+    pub loaded: bool,
+    pub confirmed: Option<Instant>,
+    pub bookmark: Option<(u64, Bytes)>,
+    pub segments: Vec<Segment>,
+    pub ids: Index,
+    pub claims: Index,
+    pub recent: Recent,
+    pub live: [usize; Kind::ALL.len()],
+    pub tombstones: usize,
+}
+
+/// Keys of the two indexes are kept apart by a tag, so that a value cannot pose as an id.
+const ID_TAG: u8 = 0;
+
+impl Book {
+    pub fn locate(&self, id: Id) -> Option<(usize, usize)> {
+        let hash = self.ids.hash(ID_TAG, &id.0);
+        self.ids.candidates(hash).find_map(|seq| self.at(seq).filter(|(at, i)| self.segments[*at].data.id(*i) == id))
+    }
+
+    pub fn at(&self, seq: u64) -> Option<(usize, usize)> {
+        let at = self.segments.partition_point(|s| s.first_seq() <= seq).checked_sub(1)?;
+        self.segments[at].find(seq).map(|i| (at, i))
+    }
+
+    /// Calls `f` with every entry of this kind and value, of whichever issuer.
+    pub fn group<'a>(&'a self, kind: Kind, value: &str, mut f: impl FnMut(usize, usize) + 'a) {
+        let hash = self.claims.hash(kind as u8, value.as_bytes());
+        for (at, i) in self.claims.candidates(hash).filter_map(|seq| self.at(seq)) {
+            let data = &self.segments[at].data;
+            if data.kind(i) == kind && Entry::read(data.json(i)).value(kind) == value {
+                f(at, i);
+            }
+        }
+    }
+
+    pub fn push(&mut self, row: &Row, json: &[u8]) {
+        if self.segments.last().is_none_or(Segment::is_full) {
+            if let Some(last) = self.segments.last_mut() {
+                last.seal();
+            }
+            self.segments.push(Segment::default());
+        }
+        let target = &row.revocation.target;
+        let item = Item {
+            seq: row.seq,
+            json,
+            kind: target.kind,
+            lifted: row.lifted,
+            exp: row.revocation.exp,
+            wso2_key: row.revocation.wso2_key.as_deref().filter(|_| !row.lifted),
+        };
+        if let Some(last) = self.segments.last_mut() {
+            last.push(&item);
+        }
+        self.ids.insert(self.ids.hash(ID_TAG, &row.id.0), row.seq);
+        if row.lifted {
+            self.tombstones += 1;
+        } else {
+            self.live[target.kind as usize - 1] += 1;
+            let hash = self.claims.hash(target.kind as u8, target.value.as_bytes());
+            self.claims.insert(hash, row.seq);
+            self.reshadow(target.kind, &target.value);
+        }
+    }
+
+    pub fn remove(&mut self, id: Id) {
+        if let Some((at, i)) = self.locate(id) {
+            self.kill(at, i);
+            self.tidy(at);
+        }
+    }
+
+    /// Takes entry `i` of segment `at` out of everything.
+    pub fn kill(&mut self, at: usize, i: usize) {
+        let segment = &mut self.segments[at];
+        segment.kill(i);
+        let data = segment.data.clone();
+        let (seq, kind) = (data.seq(i), data.kind(i));
+        self.ids.remove(self.ids.hash(ID_TAG, &data.id(i).0), seq);
+        if data.is_lifted(i) {
+            self.tombstones -= 1;
+            return;
+        }
+        self.live[kind as usize - 1] -= 1;
+        let entry = Entry::read(data.json(i));
+        let value = entry.value(kind);
+        self.claims.remove(self.claims.hash(kind as u8, value.as_bytes()), seq);
+        self.reshadow(kind, value);
+    }
+
+    /// Lets exactly one of the entries of a kind and value stand in lists that know no issuers: the longest-lived.
+    pub fn reshadow(&mut self, kind: Kind, value: &str) {
+        let hash = self.claims.hash(kind as u8, value.as_bytes());
+        let mut group = Vec::new();
+        if self.claims.candidates(hash).nth(1).is_none() {
+            // The usual case: at most one entry, which is shown.
+            group.extend(self.claims.candidates(hash).filter_map(|seq| self.at(seq)));
+        } else {
+            self.group(kind, value, |at, i| group.push((at, i)));
+        }
+        let longest = group.iter().copied().max_by_key(|(at, i)| {
+            let data = &self.segments[*at].data;
+            (data.exp(*i), data.seq(*i))
+        });
+        for (at, i) in group {
+            self.segments[at].shadow(i, Some((at, i)) != longest);
+        }
+    }
+
+    /// Writes a segment anew when much of it is dead, together with a small neighbour. Returns whether the segment at
+    /// `at` is now another one.
+    pub fn tidy(&mut self, at: usize) -> bool {
+        let segment = &self.segments[at];
+        if segment.alive() == 0 {
+            self.segments.remove(at);
+            return true;
+        }
+        if !segment.is_sparse() {
+            return false;
+        }
+        let joins =
+            |other: Option<&Segment>| other.is_some_and(|s| s.alive() + segment.alive() <= segment::MAX_ENTRIES / 2);
+        if at > 0 && joins(self.segments.get(at - 1)) {
+            self.segments[at - 1] = Segment::merged(&[&self.segments[at - 1], segment]);
+            self.segments.remove(at);
+            return true;
+        }
+        self.segments[at] = Segment::merged(&[segment]);
+        false
+    }
+}

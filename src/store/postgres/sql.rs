@@ -1,0 +1,74 @@
+//! The statements.
+
+/// Takes the lock that all writers queue at. A simple query, so that both statements travel together.
+pub(super) const LOCK: &str = "begin; select epoch, head from log for update";
+
+/// A statement of its own after [`LOCK`]: under READ COMMITTED each statement sees what was committed before it began,
+/// and the one that waited for the lock began before the other writer's commit.
+pub(super) const EXISTING: &str =
+    "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
+    from revocation where id = any($1)";
+
+/// Rows and head in one statement. A new position is above every stored one, so a row that moves never meets another on
+/// the unique index. Kind, iss and value never change: they are the id.
+macro_rules! write_sql {
+    ($returning:literal) => {
+        concat!(
+            "with written as (
+                insert into revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+                select * from unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::bigint[],
+                    $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])
+                on conflict (id) do update set seq = excluded.seq, issued_before = excluded.issued_before,
+                    exp = excluded.exp, revoked_at = excluded.revoked_at, reason = excluded.reason,
+                    source = excluded.source, wso2_key = excluded.wso2_key, lifted = excluded.lifted
+            )
+            update log set head = $13::bigint",
+            $returning
+        )
+    };
+}
+pub(super) const WRITE: &str = write_sql!("");
+pub(super) const WRITE_AND_NOTIFY: &str = write_sql!(" returning pg_notify('revocation_hub', head::text)");
+
+/// The usual case in one round trip: all targets are new. The update of `log` waits for the lock and then works on its
+/// newest version, and the unique index on the id sees what other transactions committed meanwhile, so neither depends on
+/// the statement's snapshot. One target that is there already fails the whole statement, and nothing was done.
+macro_rules! fresh_sql {
+    ($notify:literal) => {
+        concat!(
+            "with l as (update log set head = head + $13::bigint returning epoch, head),
+            written as (
+                insert into revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+                select l.head - $13::bigint + u.seq, u.id, u.kind, u.iss, u.value, u.issued_before, u.exp, u.revoked_at,
+                    u.reason, u.source, u.wso2_key, u.lifted
+                from l, unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::bigint[],
+                    $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])
+                    as u (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+            )
+            select epoch, head",
+            $notify,
+            " from l"
+        )
+    };
+}
+pub(super) const FRESH: &str = fresh_sql!("");
+pub(super) const FRESH_AND_NOTIFY: &str = fresh_sql!(", pg_notify('revocation_hub', head::text)");
+
+/// Head, epoch and rows in one statement, so from one snapshot.
+pub(super) const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
+        select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
+        from revocation where seq > $1 order by seq limit $2
+    ) r on true";
+
+/// Waits for nobody, so it cannot be part of a deadlock. The outer condition is asked again of a row that moved in
+/// between. The literal lets the planner use the partial index.
+pub(super) const PRUNE: &str = "with gone as (
+        delete from revocation where id = any(array(
+            select id from revocation where exp <= $1 and exp < 9223372036854775807
+            order by exp limit $2 for update skip locked
+        )) and exp <= $1 returning 1
+    ) select count(*) from gone";
+
+/// When two hubs start at once, the second one's row meets the constraint and the first one's stays.
+pub(super) const BEGIN_LOG: &str =
+    "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
