@@ -100,6 +100,9 @@ impl Server {
                     .timer(TokioTimer::new())
                     .header_read_timeout(header_timeout)
                     .max_buf_size(MAX_HEADER)
+                    // An event is a few hundred bytes in three pieces; copying them together costs less than a vectored
+                    // write of each, and nothing measurable for large lists.
+                    .writev(false)
                     .serve_connection(TokioIo::new(stream), service)
             );
             tokio::select! {
