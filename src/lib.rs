@@ -14,6 +14,7 @@ pub mod intake;
 pub mod ledger;
 pub mod lifecycle;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod outlets;
 pub mod revocation;

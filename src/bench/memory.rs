@@ -10,8 +10,8 @@ use crate::bench::table::{Figure, Row};
 use std::time::Duration;
 
 const SECTION: &str = "memory";
-/// For work that goes on behind an answer, and for an allocator that gives memory back late.
-const REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 3_000 });
+/// For work that goes on behind an answer, and for the hub to give memory back, which it does every `prune_interval` (10 s).
+const REST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 12_000 });
 
 /// A reading, in bytes.
 #[derive(Clone, Copy, Debug)]

@@ -34,6 +34,9 @@ const PAGE: usize = 4096;
 /// How long encoded lists are kept when nobody asks for them.
 const FORGET_PIECES: Duration = Duration::from_secs(600);
 
+/// After so many rows it is worth returning free memory to the system.
+const GIVE_BACK_AFTER: u64 = 10_000;
+
 /// How the feed paces itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -59,14 +62,16 @@ pub struct Feed {
     head: u64,
     failures: u32,
     last_read: Option<i64>,
+    /// The head when memory was last given back.
+    tidy_head: u64,
 }
 
 impl Feed {
     /// A feed that has read nothing.
     pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>, clock: Clock, pace: Pace, metrics: Arc<Metrics>) -> Self {
         let applied = watch::Sender::new(0);
-        let (epoch, head, failures, last_read) = (None, 0, 0, None);
-        Self { store, ledger, clock, pace, metrics, applied, epoch, head, failures, last_read }
+        let (epoch, head, failures, last_read, tidy_head) = (None, 0, 0, None, 0);
+        Self { store, ledger, clock, pace, metrics, applied, epoch, head, failures, last_read, tidy_head }
     }
 
     /// Tells how far the ledger has come.
@@ -202,8 +207,13 @@ impl Feed {
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&mut self) {
         let removed = self.ledger.sweep(self.clock.now().saturating_sub(self.pace.clock_skew));
         self.metrics.ledger_swept.inc_by(removed as u64);
+        // Many came or went: what they passed through on their way is free by now.
+        if removed as u64 + self.head.abs_diff(self.tidy_head) > GIVE_BACK_AFTER {
+            self.tidy_head = self.head;
+            tokio::task::spawn_blocking(crate::memory::give_back);
+        }
     }
 }
