@@ -153,3 +153,24 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_readme_under_its_status() {
+        let readme = include_str!("../../README.md");
+        for code in Code::ALL {
+            let row =
+                readme.lines().find(|line| line.starts_with("| ") && line.contains(&format!("`{}`", code.name())));
+            let row = row.unwrap_or_else(|| panic!("{} is not in README.md", code.name()));
+            assert!(
+                row.contains(code.status().as_str()),
+                "{} stands at another status than {}",
+                code.name(),
+                code.status()
+            );
+        }
+    }
+}
