@@ -82,7 +82,7 @@ metrics! {
     feed_age: IntGauge("feed_age_milliseconds");
     /// Open event streams. A fall means that gateways were cut off.
     streams: IntGauge("streams");
-    /// Event streams by how they ended (client, age, shutdown, reset). A rise of client means that somebody on the way cuts them.
+    /// Event streams by how they ended (client, age, shutdown). A rise of client means that somebody on the way cuts them.
     streams_ended: IntCounterVec("streams_ended_total", ["reason"]);
     /// Bytes handed to event streams. A rise means more events or more streams.
     stream_bytes: IntCounter("stream_bytes_total");

@@ -1,6 +1,6 @@
 //! `GET /v1/events`: server-sent events (HTML Living Standard §9.2).
 //!
-//! The whole life of a stream is in [`stream`]: place the cursor, greet, replay, follow. A stream is one cursor and a
+//! The whole life of a stream is in `stream`: place the cursor, greet, replay, follow. A stream is one cursor and a
 //! wake-up; what it has not read yet waits in the ledger, so a slow client delays nobody and loses nothing.
 
 use std::sync::Arc;
