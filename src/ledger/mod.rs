@@ -48,8 +48,7 @@ pub struct Pulse {
     pub tick: u64,
     /// Counts the times the log became another one.
     pub resets: u64,
-    /// The hub is stopping, and streams end. It is part of the pulse so that a stream waits for one thing only: ten
-    /// thousand streams that wait for a token as well would queue at the token's lock with every event.
+    /// The hub is stopping, and streams end. It is part of the pulse so that a stream waits for one thing only.
     pub closing: bool,
 }
 

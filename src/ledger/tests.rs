@@ -294,6 +294,11 @@ async fn another_epoch_begins_empty_and_unloaded() {
     assert_eq!(pulse.borrow_and_update().resets, 1);
     assert!(!ledger.is_loaded() && ledger.cursor().is_none() && ledger.view(0).is_none());
     assert!(ledger.frames(&old, 0, 1000, false).is_none());
+    // Streams of the old epoch wait for the new one to be loaded, and that alone wakes them.
+    ledger.apply(&[row(1, 1, None, 5000, false)], 1, 0);
+    pulse.borrow_and_update();
+    ledger.confirm(Instant::now());
+    assert!(pulse.has_changed().unwrap() && ledger.is_loaded());
 }
 
 #[tokio::test]

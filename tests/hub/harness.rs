@@ -485,12 +485,18 @@ pub struct Stream {
     promise: Promise,
     items: VecDeque<Item>,
     bytes_left: Option<usize>,
+    complete: bool,
 }
 
 impl Stream {
+    /// Whether the hub has ended the stream in good order (HTTP's last chunk), as against a cut.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// A stream whose bytes come from somewhere.
     pub fn new(body: Body, promise: Promise) -> Self {
-        Self { body, parser: Parser::new(), promise, items: VecDeque::new(), bytes_left: None }
+        Self { body, parser: Parser::new(), promise, items: VecDeque::new(), bytes_left: None, complete: false }
     }
 
     /// Pretends that the network cuts the stream after so many more bytes.
@@ -517,7 +523,9 @@ impl Stream {
                 if self.bytes_left == Some(0) {
                     return Got::End;
                 }
-                let Some(Ok(mut bytes)) = self.body.next().await else { return Got::End };
+                let next = self.body.next().await;
+                self.complete = next.is_none();
+                let Some(Ok(mut bytes)) = next else { return Got::End };
                 if let Some(left) = &mut self.bytes_left {
                     bytes.truncate(*left);
                     *left -= bytes.len();

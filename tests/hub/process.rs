@@ -17,8 +17,8 @@ async fn sigterm_ends_streams_and_the_exit_code_is_zero(place: &Place) {
     }
     hub.terminate();
     for stream in &mut streams {
-        // To a proper end, not to a cut: nothing follows.
         within("the stream ends", async { while stream.next().await != Got::End {} }).await;
+        assert!(stream.is_complete(), "ended in good order, not cut when the grace was over");
     }
     assert_eq!(hub.ended().await.code(), Some(0), "{}", hub.printed());
     // Whoever comes back finds everything.
