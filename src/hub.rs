@@ -19,9 +19,9 @@ use crate::intake::{Bounds, Intake};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
-use crate::outlets::Outlets;
+use crate::outlets::{self, Outlets};
 use crate::router::router;
-use crate::sources::{Defaults, Sources};
+use crate::sources::{self, Defaults, Sources};
 use crate::store::{self, Store, StoreError, pruner};
 
 /// Why a hub did not start, or did not end well.
@@ -101,7 +101,7 @@ impl Hub {
         let pruning =
             pruner::Pace { interval: config.store.prune_interval, batch: config.store.prune_batch, clock_skew: skew };
         let behind = {
-            let (store, metrics, rest) = (store.clone(), metrics.clone(), life.rest.clone());
+            let (store, clock, metrics, rest) = (store.clone(), clock.clone(), metrics.clone(), life.rest.clone());
             async move {
                 if prepared || gate.wait().await {
                     let prune = pruner::run(store.clone(), clock, pruning, metrics, rest.clone());
@@ -113,16 +113,35 @@ impl Hub {
         life.spawn("feed and pruner", behind);
 
         let body = BodyBounds { max_bytes: config.limits.max_body_bytes, timeout: config.limits.body_timeout };
+        let defaults = Defaults {
+            keep_opaque: config.keep_opaque,
+            keep_signature: config.keep_signature,
+            max_token_lifetime: seconds(config.default_max_token_lifetime),
+        };
+        let parts = sources::start::Parts {
+            intake: intake.clone(),
+            parking: store.clone(),
+            max_parked: config.limits.max_parked,
+            defaults,
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        };
+        let running = sources::start::start(&config.sources, &parts, &mut life);
         let sources = Sources {
             intake: intake.clone(),
             body,
             max_items: config.limits.max_items,
-            defaults: Defaults {
-                keep_opaque: config.keep_opaque,
-                keep_signature: config.keep_signature,
-                max_token_lifetime: seconds(config.default_max_token_lifetime),
-            },
+            defaults,
+            running,
+            parking: store.clone(),
         };
+        let parts = outlets::start::Parts {
+            ledger: ledger.clone(),
+            positions: store.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        };
+        let links = outlets::start::start(&config.outlets, &parts, &mut life);
         let (closing, streams) = (life.soft.clone(), ledger.clone());
         life.spawn("stopping", async move {
             closing.cancelled().await;
@@ -135,6 +154,7 @@ impl Hub {
             max_stream_age: config.streams.max_age,
             retry: config.streams.retry,
             max_lag: config.feed.max_lag,
+            links,
             stopping: life.soft.clone(),
         };
         let authenticator = Arc::new(Authenticator::new(&config.clients));

@@ -28,7 +28,8 @@ impl Config {
             );
             return Err(ConfigError::invalid("log.level", message));
         }
-        self.check_clients()
+        self.check_clients()?;
+        self.check_links()
     }
 
     fn check_listen(&self) -> Result<(), ConfigError> {
@@ -70,6 +71,7 @@ impl Config {
             ("limits.max_connections", self.limits.max_connections),
             ("limits.max_text", self.limits.max_text),
             ("limits.max_reason", self.limits.max_reason),
+            ("limits.max_parked", self.limits.max_parked),
             ("store.max_connections", self.store.max_connections as usize),
             ("store.prune_batch", self.store.prune_batch),
         ];
@@ -112,6 +114,32 @@ impl Config {
         Ok(())
     }
 
+    fn check_links(&self) -> Result<(), ConfigError> {
+        // Clients publish under their names too, so a source with the name of one could not be told from it.
+        let mut names: HashSet<&str> = self.clients.iter().map(|c| c.name.as_str()).collect();
+        for (i, source) in self.sources.iter().enumerate() {
+            check_name("sources", i, &source.name, &mut names)?;
+            if let Some((setting, message)) = source.complaint() {
+                return Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message));
+            }
+        }
+        let sources: HashSet<&str> = names;
+        let mut names = HashSet::new();
+        for (i, outlet) in self.outlets.iter().enumerate() {
+            check_name("outlets", i, &outlet.name, &mut names)?;
+            let of = |setting: &str, message| {
+                Err(ConfigError::invalid(format!("outlets \"{}\": {setting}", outlet.name), message))
+            };
+            if let Some((setting, message)) = outlet.complaint() {
+                return of(&setting, message);
+            }
+            if let Some(unknown) = outlet.except_sources.iter().find(|name| !sources.contains(name.as_str())) {
+                return of("except_sources", format!("there is no source or client \"{unknown}\""));
+            }
+        }
+        Ok(())
+    }
+
     fn check_clients(&self) -> Result<(), ConfigError> {
         let mut names = HashSet::new();
         let mut usernames: HashMap<&str, &str> = HashMap::new();
@@ -140,6 +168,21 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A name of our own making, which is a label in metrics and a key in the store.
+fn check_name<'a>(room: &str, i: usize, name: &'a str, names: &mut HashSet<&'a str>) -> Result<(), ConfigError> {
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        return Err(ConfigError::invalid(
+            format!("{room}[{i}].name"),
+            "must have 1 to 64 bytes without control characters",
+        ));
+    }
+    if !names.insert(name) {
+        let message = format!("\"{name}\" is given twice; each needs its own name");
+        return Err(ConfigError::invalid(format!("{room}[{i}].name"), message));
+    }
+    Ok(())
 }
 
 fn check_client(client: &Client) -> Result<(), ConfigError> {

@@ -89,7 +89,9 @@ impl Origin {
     /// Says what figment found in our words, without repeating what may be a secret.
     pub fn explain(&self, error: figment::Error) -> ConfigError {
         let place = self.place(&error.path);
-        let secret = error.path.first().is_some_and(|key| key == "clients" || key.starts_with("database_url"));
+        let secret = error.path.first().is_some_and(|key| {
+            ["clients", "sources", "outlets"].contains(&key.as_str()) || key.starts_with("database_url")
+        });
         let message = match error.kind {
             Kind::UnknownField(_, known) => return ConfigError::Unknown { place, known: known.join(", ") },
             Kind::UnknownVariant(found, known) => format!("\"{found}\" is not accepted; use {}", OneOf(known)),

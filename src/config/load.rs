@@ -80,6 +80,15 @@ impl Config {
                 bearer.token = read(key, path)?;
             }
         }
+        let sources = self.sources.iter_mut().map(|s| ("sources", &s.name, &mut s.password, &s.password_file));
+        let outlets = self.outlets.iter_mut().map(|o| ("outlets", &o.name, &mut o.password, &o.password_file));
+        for (room, name, password, file) in sources.chain(outlets) {
+            if let Some(path) = file {
+                let key = format!("{room} \"{name}\": password_file");
+                only_one(password, &key, "password")?;
+                *password = read(key, path)?;
+            }
+        }
         Ok(())
     }
 }

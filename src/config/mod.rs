@@ -8,6 +8,7 @@ mod clients;
 mod duration;
 mod environment;
 mod error;
+mod links;
 mod listen;
 mod load;
 mod secret;
@@ -24,6 +25,7 @@ pub use clients::{Basic, Bearer, Client, Scope};
 pub use duration::parse as parse_duration;
 pub use environment::PREFIX;
 pub use error::ConfigError;
+pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start, Untyped};
 pub use load::Overrides;
 pub use secret::{DatabaseUrl, Secret};
 
@@ -74,6 +76,10 @@ pub struct Config {
     pub log: Log,
     /// Who may do what.
     pub clients: Vec<Client>,
+    /// Ways in, besides the native interface.
+    pub sources: Vec<Source>,
+    /// Ways out to other systems.
+    pub outlets: Vec<Outlet>,
 }
 
 /// Limits on what comes in.
@@ -96,6 +102,8 @@ pub struct Limits {
     pub max_text: usize,
     /// Bytes of a reason.
     pub max_reason: usize,
+    /// Messages kept because nobody could read them.
+    pub max_parked: usize,
 }
 
 /// The database connections and the housekeeping.
@@ -221,6 +229,8 @@ impl Default for Config {
             shutdown: Shutdown::default(),
             log: Log::default(),
             clients: Vec::new(),
+            sources: Vec::new(),
+            outlets: Vec::new(),
         }
     }
 }
@@ -235,6 +245,7 @@ impl Default for Limits {
             max_connections: 20_000,
             max_text: 1024,
             max_reason: 512,
+            max_parked: 10_000,
         }
     }
 }

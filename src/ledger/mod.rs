@@ -21,6 +21,7 @@ mod index;
 mod pieces;
 mod query;
 mod recent;
+mod rows;
 mod segment;
 mod view;
 
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 use book::Book;
 pub use pieces::{Coding, Organization, Piece, Shape};
 pub use recent::frame;
+pub use rows::Rows;
 pub use view::{Part, View};
 
 use crate::revocation::{Claims, Cursor, Epoch, Id, Kind, Lifted, Row, Wire};

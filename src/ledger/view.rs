@@ -26,6 +26,16 @@ impl Part {
         }
     }
 
+    /// The entries of the part that are alive, by their index in [`Part::data`].
+    pub(super) fn alive(&self) -> impl Iterator<Item = usize> + '_ {
+        (self.from..self.data.len()).filter(|i| !self.marks.is_dead(*i))
+    }
+
+    /// The segment's entries.
+    pub(super) fn data(&self) -> &Data {
+        &self.data
+    }
+
     /// The piece of a list, if it is at hand without work.
     pub fn ready(&self, shape: Shape, coding: Coding) -> Option<Piece> {
         if self.from > 0 { None } else { self.pieces.get(shape, coding).cloned() }

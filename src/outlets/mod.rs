@@ -1,10 +1,15 @@
 //! Ways out. Each outlet reads the ledger and knows nothing before it.
 
+pub mod amqp;
+pub mod amqp1;
 pub mod check;
 pub mod events;
 mod list;
 pub mod operate;
+pub mod publisher;
 pub mod snapshot;
+pub mod start;
+pub mod stomp;
 pub mod wso2;
 
 use std::sync::Arc;
@@ -16,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::body::BodyBounds;
 use crate::http::{Code, Problem};
 use crate::ledger::Ledger;
+use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::revocation::Cursor;
 
@@ -36,6 +42,8 @@ pub struct Outlets {
     pub retry: Duration,
     /// `readyz` turns false when the last successful read of the store is older.
     pub max_lag: Duration,
+    /// The outlets that send.
+    pub links: Vec<Arc<Link>>,
     /// Streams end, and the hub is no longer ready.
     pub stopping: CancellationToken,
 }

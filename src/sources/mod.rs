@@ -1,13 +1,20 @@
 //! Ways in. Each source translates one foreign format into [`crate::intake::NewRevocation`]s and knows nothing behind
 //! intake.
 
+pub mod amqp;
+pub mod amqp1;
+pub mod inbox;
 pub mod native;
+pub mod start;
+pub mod stomp;
+pub mod wso2_snapshot;
 
 use std::sync::Arc;
 
 use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
+use crate::store::parking::Parking;
 
 /// What every HTTP source shares.
 #[derive(Clone)]
@@ -20,6 +27,10 @@ pub struct Sources {
     pub max_items: usize,
     /// What a client that says nothing of its own gets.
     pub defaults: Defaults,
+    /// The configured sources.
+    pub running: Vec<Arc<start::Running>>,
+    /// Where messages are that nobody could read.
+    pub parking: Arc<dyn Parking>,
 }
 
 /// The defaults of clients that publish.

@@ -16,8 +16,14 @@ pub(super) const TABLE: &str = "revocation_hub_migrations";
 /// Version, description and text of one migration.
 type Source = (i64, &'static str, &'static str);
 
-const POSTGRES: &[Source] = &[(1, "log", include_str!("../../migrations/postgres/0001_log.sql"))];
-const SQLITE: &[Source] = &[(1, "log", include_str!("../../migrations/sqlite/0001_log.sql"))];
+const POSTGRES: &[Source] = &[
+    (1, "log", include_str!("../../migrations/postgres/0001_log.sql")),
+    (2, "links", include_str!("../../migrations/postgres/0002_links.sql")),
+];
+const SQLITE: &[Source] = &[
+    (1, "log", include_str!("../../migrations/sqlite/0001_log.sql")),
+    (2, "links", include_str!("../../migrations/sqlite/0002_links.sql")),
+];
 
 /// The migrations of Postgres, oldest first.
 pub(super) fn postgres() -> Vec<Migration> {

@@ -11,6 +11,7 @@
 
 mod error;
 mod hints;
+mod links;
 mod session;
 mod sql;
 mod values;

@@ -8,6 +8,7 @@
 //! an append is two calls whatever its size: rows travel as one JSON text.
 
 mod file;
+mod links;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,0 +1,13 @@
+//! AMQP 0-9-1 (RabbitMQ, the WSO2 broker).
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::start::Running;
+
+/// Runs until `stop`.
+pub async fn run(running: Arc<Running>, stop: CancellationToken) {
+    let link = &running.inbox.link;
+    crate::link::keep_up(link, &stop, || async { anyhow::bail!("not built yet") }).await;
+}

@@ -1,0 +1,89 @@
+//! Starts the configured sources: those that connect get a task, those that serve get their state for the router.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::inbox::Inbox;
+use super::{Defaults, amqp, amqp1, stomp, wso2_snapshot};
+use crate::clock::Clock;
+use crate::config::{Source, SourceKind};
+use crate::formats;
+use crate::intake::{Intake, Sender};
+use crate::lifecycle::Lifecycle;
+use crate::link::{Direction, Link, State};
+use crate::metrics::Metrics;
+use crate::store::parking::Parking;
+
+/// What every source is made from.
+pub struct Parts {
+    /// The way on.
+    pub intake: Intake,
+    /// Where messages go that nobody can read.
+    pub parking: Arc<dyn Parking>,
+    /// The most messages kept there.
+    pub max_parked: usize,
+    /// What a source that says nothing of its own gets.
+    pub defaults: Defaults,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The one clock.
+    pub clock: Clock,
+}
+
+/// A configured source: its settings, and what it hands its revocations to.
+pub struct Running {
+    /// Its settings.
+    pub source: Source,
+    /// Its way on. Sources that serve use the sender and the link of it.
+    pub inbox: Inbox,
+}
+
+/// Starts every source that connects; returns all of them, for the router and for people.
+pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc<Running>> {
+    // One for all: a batch event that any broker brings makes every list be pulled.
+    let pull = Arc::new(Notify::new());
+    let mut all = Vec::new();
+    for source in sources {
+        let serves = matches!(source.kind, SourceKind::Wso2Notify | SourceKind::Etcd | SourceKind::ActivemqRest);
+        let state = if serves { State::Serving } else { State::Connecting };
+        let (clock, metrics) = (parts.clock.clone(), parts.metrics.clone());
+        let link = Link::new(Direction::In, &source.name, source.kind.name(), state, clock.clone(), metrics.clone());
+        let inbox = Inbox {
+            intake: parts.intake.clone(),
+            sender: sender(source, parts.defaults),
+            options: formats::Options { untyped: source.untyped },
+            parking: parts.parking.clone(),
+            max_parked: parts.max_parked,
+            link,
+            metrics,
+            clock,
+            stop: life.soft.clone(),
+            pull: pull.clone(),
+        };
+        let running = Arc::new(Running { source: source.clone(), inbox });
+        all.push(running.clone());
+        let stop: CancellationToken = life.soft.clone();
+        match source.kind {
+            SourceKind::Amqp => life.spawn("amqp source", amqp::run(running, stop)),
+            SourceKind::Amqp1 => life.spawn("amqp1 source", amqp1::run(running, stop)),
+            SourceKind::Stomp => life.spawn("stomp source", stomp::run(running, stop)),
+            SourceKind::Wso2Snapshot => life.spawn("wso2_snapshot source", wso2_snapshot::run(running, stop)),
+            SourceKind::Wso2Notify | SourceKind::Etcd | SourceKind::ActivemqRest => {}
+        }
+    }
+    all
+}
+
+fn sender(source: &Source, defaults: Defaults) -> Sender {
+    let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+    Sender {
+        name: source.name.as_str().into(),
+        may_rules: source.rules,
+        issuers: source.issuers.clone().map(Into::into),
+        keep_opaque: source.keep_opaque.unwrap_or(defaults.keep_opaque),
+        keep_signature: defaults.keep_signature,
+        max_token_lifetime: source.max_token_lifetime.map_or(defaults.max_token_lifetime, seconds),
+    }
+}
