@@ -21,7 +21,8 @@ const TRIM: &str = "with gone as (
         delete from parked where number <= (select number from parked order by number desc offset $1 limit 1) returning 1
     ) select count(*) from gone";
 
-const PARKED: &str = "select number, source, reason, detail, content_type, received_at, length(body)::bigint from parked
+const PARKED: &str =
+    "select number, source, reason, detail, content_type, received_at, length(body)::bigint from parked
     where number > $1 order by number limit $2";
 
 const PARKED_ONE: &str = "select number, source, reason, detail, content_type, received_at, body from parked
