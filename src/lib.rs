@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod feed;
+pub mod formats;
 pub mod http;
 pub mod hub;
 pub mod intake;
