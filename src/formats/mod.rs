@@ -5,4 +5,6 @@
 //! **Invariants.** Decoders are total: any bytes give a value or an error, never a panic, and memory in proportion to
 //! the input whatever the input claims of itself. No error text holds a part of the input, because tokens are in it.
 
+pub mod json;
 pub mod native;
+pub mod wso2;
