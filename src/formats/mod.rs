@@ -1,10 +1,12 @@
 //! Foreign message formats, as pure functions: bytes in, values out, and the other way round. No I/O, no clock.
 //!
-//! Sources decode with them and outlets encode with them, so that a format is understood in one place.
+//! Sources decode with them and outlets encode with them, so that a format is understood in one place. [`message`] picks
+//! the format of a message by its content type.
 //!
 //! **Invariants.** Decoders are total: any bytes give a value or an error, never a panic, and memory in proportion to
 //! the input whatever the input claims of itself. No error text holds a part of the input, because tokens are in it.
 
 pub mod json;
+pub mod message;
 pub mod native;
 pub mod wso2;
