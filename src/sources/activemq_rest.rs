@@ -13,9 +13,6 @@ use crate::formats::wso2::{Event, TokenEvent, translate};
 use crate::http::{Caller, Code, Problem, body};
 use crate::intake::Lifetime;
 
-/// What stands in the path when the configuration does not say.
-pub const DESTINATION: &str = "tokenRevocation";
-
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "revokedToken")]
@@ -63,7 +60,8 @@ pub async fn send(
         }
         "application/json" => serde_json::from_slice(&bytes).map_err(|_| unreadable("JSON with these members"))?,
         other => {
-            let detail = format!("{other:?} is not accepted; send application/x-www-form-urlencoded or application/json");
+            let detail =
+                format!("{other:?} is not accepted; send application/x-www-form-urlencoded or application/json");
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
     };

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::formats::{self, Decoded};
+use crate::formats::message;
 use crate::intake::{Intake, IntakeError, NewRevocation, NewTarget, Sender};
 use crate::link::{Link, State};
 use crate::metrics::Metrics;
@@ -45,7 +45,7 @@ pub struct Inbox {
     /// Who sends, and what that sender may do.
     pub sender: Sender,
     /// How to read messages.
-    pub options: formats::Options,
+    pub options: message::Options,
     /// Where messages go that nobody can read.
     pub parking: Arc<dyn Parking>,
     /// The most messages kept there.
@@ -85,9 +85,13 @@ impl Inbox {
                 own += 1;
                 continue;
             }
-            match formats::decode(message.content_type.as_deref(), &message.body, &self.options) {
-                Ok(Decoded::Revocations(revocations)) => items.extend(revocations.into_iter().map(|r| (at, r))),
-                Ok(Decoded::Pull) => self.pull.notify_waiters(),
+            match message::decode(message.content_type.as_deref(), &message.body, &self.options) {
+                Ok(decoded) => {
+                    if decoded.wants_snapshot {
+                        self.pull.notify_waiters();
+                    }
+                    items.extend(decoded.revocations.into_iter().map(|r| (at, r)));
+                }
                 Err(unreadable) => aside.push(self.parked(message, unreadable.reason(), unreadable.to_string())),
             }
         }
@@ -138,7 +142,13 @@ impl Inbox {
     }
 
     /// Parks one message if the store takes it now.
-    pub async fn park_one(&self, content_type: &str, body: Bytes, reason: &str, detail: String) -> Result<(), StoreError> {
+    pub async fn park_one(
+        &self,
+        content_type: &str,
+        body: Bytes,
+        reason: &str,
+        detail: String,
+    ) -> Result<(), StoreError> {
         let message = Message { content_type: Some(content_type.to_owned()), body, own: false };
         let parked = self.parked(&message, reason, detail);
         self.link.set_aside(1, reason);

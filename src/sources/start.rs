@@ -9,7 +9,7 @@ use super::inbox::Inbox;
 use super::{Defaults, SharedSources, amqp, amqp1, stomp, wso2_notify, wso2_snapshot};
 use crate::clock::Clock;
 use crate::config::{Scope, Source, SourceKind};
-use crate::formats;
+use crate::formats::message;
 use crate::http::Caller;
 use crate::intake::{Intake, Sender};
 use crate::lifecycle::Lifecycle;
@@ -25,6 +25,8 @@ pub struct Parts {
     pub parking: Arc<dyn Parking>,
     /// The most messages kept there.
     pub max_parked: usize,
+    /// The most revocations in one message.
+    pub max_items: usize,
     /// What a source that says nothing of its own gets.
     pub defaults: Defaults,
     /// Counts.
@@ -78,7 +80,7 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         let inbox = Inbox {
             intake: parts.intake.clone(),
             sender: sender(source, parts.defaults),
-            options: formats::Options { untyped: source.untyped },
+            options: message::Options { max_items: parts.max_items, untyped: source.untyped },
             parking: parts.parking.clone(),
             max_parked: parts.max_parked,
             link,

@@ -97,7 +97,10 @@ pub async fn second_chances(running: Arc<Running>, mut waiting: mpsc::Receiver<W
     }
     let lost = waiting.len();
     if lost > 0 {
-        tracing::error!(lost, "events wait for the store and are lost with this process; their sender will not repeat them");
+        tracing::error!(
+            lost,
+            "events wait for the store and are lost with this process; their sender will not repeat them"
+        );
     }
     // A task that the hub lives with ends only when the hub does.
     stop.cancelled().await;
