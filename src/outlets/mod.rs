@@ -3,10 +3,12 @@
 pub mod amqp;
 pub mod amqp1;
 pub mod check;
+pub mod etcd;
 pub mod events;
 mod list;
 pub mod operate;
 pub mod publisher;
+pub mod report;
 pub mod snapshot;
 pub mod start;
 pub mod stomp;

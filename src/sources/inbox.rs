@@ -17,10 +17,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::formats::{self, Decoded};
-use crate::intake::{Intake, IntakeError, NewRevocation, Sender};
+use crate::formats::message;
+use crate::intake::{Intake, IntakeError, NewRevocation, NewTarget, Sender};
 use crate::link::{Link, State};
 use crate::metrics::Metrics;
+use crate::revocation::Kind;
+use crate::store::StoreError;
 use crate::store::parking::{Parked, Parking};
 
 /// The most messages that go into one commit.
@@ -51,7 +53,7 @@ pub struct Inbox {
     /// Who sends, and what that sender may do.
     pub sender: Sender,
     /// How to read messages.
-    pub options: formats::Options,
+    pub options: message::Options,
     /// Where messages go that nobody can read.
     pub parking: Arc<dyn Parking>,
     /// The most messages kept there.
@@ -62,8 +64,12 @@ pub struct Inbox {
     pub metrics: Arc<Metrics>,
     /// The one clock.
     pub clock: Clock,
+    /// What the link does when nothing is wrong.
+    pub usual: State,
     /// Ends the waiting.
     pub stop: CancellationToken,
+    /// The issuer of tokens that are named without one.
+    pub default_issuer: Option<String>,
     /// Is notified when this source has to pull its list. It keeps one permit, so a notice that comes while a list is
     /// being pulled is not lost.
     pub pull: Arc<Notify>,
@@ -79,6 +85,8 @@ pub struct Stopping;
 
 /// Why a message is parked that asks for a list nobody pulls.
 pub const NOTHING_TO_PULL: &str = "nothing_to_pull";
+/// The same for people.
+pub const NOBODY_PULLS: &str = "it says that a list has to be pulled, and there is no wso2_snapshot source";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -94,32 +102,83 @@ impl Inbox {
                 own += 1;
                 continue;
             }
-            match formats::decode(message.content_type.as_deref(), &message.body, &self.options) {
-                Ok(Decoded::Revocations(revocations)) => items.extend(revocations.into_iter().map(|r| (at, r))),
-                Ok(Decoded::Pull) if self.pulls.is_empty() => {
-                    let detail = "it says that a list has to be pulled, and there is no wso2_snapshot source";
-                    aside.push(self.parked(message, NOTHING_TO_PULL, detail.into()));
+            match message::decode(message.content_type.as_deref(), &message.body, &self.options) {
+                Ok(decoded) => {
+                    // Before the acknowledgement; a hub that dies in between pulls at its start.
+                    if decoded.wants_snapshot && !self.pull_all() {
+                        aside.push(self.parked(message, NOTHING_TO_PULL, NOBODY_PULLS.into()));
+                    }
+                    items.extend(decoded.revocations.into_iter().map(|r| (at, r)));
                 }
-                // Before the acknowledgement; a hub that dies in between pulls at its start.
-                Ok(Decoded::Pull) => self.pull_all(),
                 Err(unreadable) => aside.push(self.parked(message, unreadable.reason(), unreadable.to_string())),
             }
+        }
+        for (_, item) in &mut items {
+            self.address(std::slice::from_mut(item));
         }
         self.commit(messages, items, &mut aside).await?;
         self.park(&aside).await?;
         if own > 0 {
             self.link.passed_over(own, "own");
         }
-        let taken = (messages.len() - aside.len()) as u64 - own;
+        let taken = (messages.len() as u64).saturating_sub(aside.len() as u64 + own);
         if taken > 0 {
             self.link.delivered(taken, "committed");
         }
         Ok(())
     }
 
-    /// Has every list pulled, as soon as its source can.
-    pub fn pull_all(&self) {
+    /// Has every list pulled, as soon as its source can; says whether there is any.
+    pub fn pull_all(&self) -> bool {
         self.pulls.iter().for_each(|pull| pull.notify_one());
+        !self.pulls.is_empty()
+    }
+
+    /// Gives what is named without an issuer the source's own.
+    pub fn address(&self, items: &mut [NewRevocation]) {
+        let Some(issuer) = &self.default_issuer else { return };
+        for item in items {
+            if let NewTarget::Named(target) = &mut item.target
+                && target.iss.is_none()
+                && !matches!(target.kind, Kind::TokenHash | Kind::Signature | Kind::Issuer)
+            {
+                target.iss = Some(issuer.clone());
+            }
+        }
+    }
+
+    /// Commits what was read already, however long the store is away; what intake refuses is counted and left out.
+    pub async fn revoke_patiently(&self, items: Vec<NewRevocation>) -> Result<(), Stopping> {
+        let (mut items, mut pause) = (items, FIRST_PAUSE);
+        while !items.is_empty() {
+            match self.intake.revoke(&self.sender, items.clone()).await {
+                Ok(_) => break,
+                Err(IntakeError::Invalid { index, invalid }) => {
+                    self.link.set_aside(1, invalid.reason.code());
+                    items.remove(index);
+                }
+                Err(IntakeError::Stopping) => return Err(Stopping),
+                Err(error) => self.hold(&error.to_string(), &mut pause).await?,
+            }
+        }
+        self.go_on();
+        Ok(())
+    }
+
+    /// Parks one message if the store takes it now.
+    pub async fn park_one(
+        &self,
+        content_type: &str,
+        body: Bytes,
+        reason: &str,
+        detail: String,
+    ) -> Result<(), StoreError> {
+        let message = Message { content_type: Some(content_type.to_owned()), body, own: false };
+        let parked = self.parked(&message, reason, detail);
+        self.link.set_aside(1, reason);
+        let dropped = self.parking.park(&[parked], self.max_parked).await?;
+        self.metrics.parked_dropped.inc_by(dropped);
+        Ok(())
     }
 
     /// Commits everything in order; a message that intake refuses goes to `aside`, once and as a whole.
@@ -218,7 +277,7 @@ impl Inbox {
 
     fn go_on(&self) {
         if self.link.report().state == State::Holding {
-            self.link.is(State::Connected);
+            self.link.is(self.usual);
         }
     }
 }

@@ -1,12 +1,17 @@
 //! Ways in. Each source translates one foreign format into [`crate::intake::NewRevocation`]s and knows nothing behind
 //! intake.
 
+pub mod activemq_rest;
 pub mod amqp;
 pub mod amqp1;
+pub mod etcd;
 pub mod inbox;
 pub mod native;
+pub mod parked;
+pub mod report;
 pub mod start;
 pub mod stomp;
+pub mod wso2_notify;
 pub mod wso2_snapshot;
 
 use std::sync::Arc;
@@ -14,6 +19,7 @@ use std::sync::Arc;
 use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
+use crate::metrics::Metrics;
 use crate::store::parking::Parking;
 
 /// What every HTTP source shares.
@@ -31,6 +37,8 @@ pub struct Sources {
     pub running: Vec<Arc<start::Running>>,
     /// Where messages are that nobody could read.
     pub parking: Arc<dyn Parking>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The defaults of clients that publish.
