@@ -1,9 +1,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use revocation_hub::formats::wso2::legacy_map;
 use revocation_hub::formats::wso2::payload::Payload;
 use revocation_hub::formats::wso2::translate::{self, Untyped};
-use revocation_hub::formats::wso2::legacy_map;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(decoded) = legacy_map::decode(body) else { return };

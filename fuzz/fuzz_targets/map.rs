@@ -1,9 +1,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use revocation_hub::formats::wso2::map;
 use revocation_hub::formats::wso2::payload::Payload;
 use revocation_hub::formats::wso2::translate::{self, Untyped};
-use revocation_hub::formats::wso2::map;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(decoded) = map::decode(body) else { return };
