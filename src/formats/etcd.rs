@@ -105,6 +105,14 @@ pub fn line(answer: &impl Serialize) -> Vec<u8> {
     out
 }
 
+/// The headers of an answer without data.
+pub fn error_headers(cursor: Option<&Cursor>) -> HeaderMap {
+    let mut headers = headers(cursor);
+    headers.remove("x-raft-index");
+    headers.remove("x-raft-term");
+    headers
+}
+
 /// The headers of an answer: the epoch names the cluster, the position is the index. Without a cursor those are left out.
 pub fn headers(cursor: Option<&Cursor>) -> HeaderMap {
     let mut headers = HeaderMap::new();

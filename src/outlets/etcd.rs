@@ -16,7 +16,7 @@ use super::SharedOutlets;
 use super::blind::Reader;
 use crate::clock::Clock;
 use crate::config::Scope;
-use crate::formats::etcd::{Answer, Error, Node, State, headers, line};
+use crate::formats::etcd::{Answer, Error, Node, State, error_headers, headers, line};
 use crate::formats::wso2::naming::{Generation, Name, name};
 use crate::http::server::HangUp;
 use crate::http::{Caller, Problem};
@@ -100,15 +100,13 @@ pub async fn one(
     let path = format!("/{}/{key}", directory.name);
     let found = ledger.check(&claims(&key)).and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
     let head = cursor.seq;
-    let (status, body) = match found {
-        None => (StatusCode::NOT_FOUND, line(&Error::not_found(&path, head))),
-        Some(found) => {
-            let state = State::of(found["exp"].as_i64(), directory.clock.now());
-            let node = Node { key: &path, state, modified: head, created: head };
-            (StatusCode::OK, line(&Answer { action: "get", node, previous: None }))
-        }
+    let Some(found) = found else {
+        let missing = line(&Error::not_found(&path, head));
+        return Ok((StatusCode::NOT_FOUND, error_headers(Some(&cursor)), missing).into_response());
     };
-    Ok((status, headers(Some(&cursor)), body).into_response())
+    let state = State::of(found["exp"].as_i64(), directory.clock.now());
+    let node = Node { key: &path, state, modified: head, created: head };
+    Ok((headers(Some(&cursor)), line(&Answer { action: "get", node, previous: None })).into_response())
 }
 
 /// The text by which gateways know the token of a row, if they can.

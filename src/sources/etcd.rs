@@ -50,7 +50,10 @@ pub async fn put(
         None => None,
         // etcd takes what fits into 64 bits.
         Some(text) => match text.parse::<u64>().ok().filter(|_| digits(text)) {
-            None => return Ok((StatusCode::BAD_REQUEST, etcd::headers(None), line(&Error::bad_ttl())).into_response()),
+            None => {
+                let headers = etcd::error_headers(served.running.known.cursor().as_ref());
+                return Ok((StatusCode::BAD_REQUEST, headers, line(&Error::bad_ttl())).into_response());
+            }
             Some(seconds) => i64::try_from(seconds.min(LONGEST)).ok(),
         },
     };
@@ -116,7 +119,7 @@ pub async fn delete(
     let (Some(row), Some(cursor)) = (found, last) else {
         let cursor = served.running.known.cursor();
         let missing = Error::not_found(&path, cursor.as_ref().map_or(0, |cursor| cursor.seq));
-        return Ok((StatusCode::NOT_FOUND, etcd::headers(cursor.as_ref()), line(&missing)).into_response());
+        return Ok((StatusCode::NOT_FOUND, etcd::error_headers(cursor.as_ref()), line(&missing)).into_response());
     };
     inbox.link.delivered(1, "committed");
     let state = State::of(row.revocation.exp.seconds(), inbox.clock.now());
