@@ -19,6 +19,7 @@ pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod outlets;
+pub mod proxy;
 pub mod revocation;
 pub mod router;
 pub mod sources;

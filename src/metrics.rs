@@ -108,6 +108,8 @@ metrics! {
     connections_refused: IntCounter("connections_refused_total");
     /// Connections closed without a byte on the WSO2 paths, because the hub did not know yet. A rise after the start means that the store is away.
     wso2_hung_up: IntCounter("wso2_hung_up_total");
+    /// Live revocations that readers of a kind cannot judge (array, legacy, object, etcd), once such a reader has come. A rise means tokens that are revoked here and accepted there.
+    unjudged: IntGaugeVec("unjudged_revocations", ["reader"]);
     /// Resident memory of the process in bytes. A rise beyond what the live revocations explain means a leak.
     resident_memory: IntGauge("process_resident_memory_bytes");
     /// Open file descriptors. A rise towards the limit of the process means that connections will be refused.

@@ -11,6 +11,7 @@ mod error;
 mod links;
 mod listen;
 mod load;
+mod proxy;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use environment::PREFIX;
 pub use error::ConfigError;
 pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start, Untyped};
 pub use load::Overrides;
+pub use proxy::Proxy;
 pub use secret::{DatabaseUrl, Secret};
 
 /// The commented default file, which is the manual.
@@ -70,6 +72,8 @@ pub struct Config {
     pub streams: Streams,
     /// The paths of the WSO2 snapshot.
     pub wso2: Vec<Wso2>,
+    /// The control plane behind the paths that a WSO2 gateway needs besides.
+    pub proxy: Proxy,
     /// How the daemon ends.
     pub shutdown: Shutdown,
     /// What is logged and how.
@@ -226,6 +230,7 @@ impl Default for Config {
                 wso2("/apim43/internal/data/v1", Wso2Shape::Object),
                 wso2("/throttle/data/v1", Wso2Shape::Legacy),
             ],
+            proxy: Proxy::default(),
             shutdown: Shutdown::default(),
             log: Log::default(),
             clients: Vec::new(),

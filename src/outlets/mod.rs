@@ -2,6 +2,7 @@
 
 pub mod amqp;
 pub mod amqp1;
+pub mod blind;
 pub mod check;
 pub mod etcd;
 pub mod events;
@@ -46,6 +47,8 @@ pub struct Outlets {
     pub max_lag: Duration,
     /// The outlets that send.
     pub links: Vec<Arc<Link>>,
+    /// What some readers cannot judge.
+    pub blind: blind::Blind,
     /// Streams end, and the hub is no longer ready.
     pub stopping: CancellationToken,
 }

@@ -149,10 +149,10 @@ impl Inbox {
     }
 
     /// Commits what was read already, however long the store is away; what intake refuses is counted and left out.
-    pub async fn revoke_patiently(&self, items: Vec<NewRevocation>) -> Result<(), Stopping> {
+    pub async fn revoke_patiently(&self, sender: &Sender, items: Vec<NewRevocation>) -> Result<(), Stopping> {
         let (mut items, mut pause) = (items, FIRST_PAUSE);
         while !items.is_empty() {
-            match self.intake.revoke(&self.sender, items.clone()).await {
+            match self.intake.revoke(sender, items.clone()).await {
                 Ok(_) => break,
                 Err(IntakeError::Invalid { index, invalid }) => {
                     self.link.set_aside(1, invalid.reason.code());
