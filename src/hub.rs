@@ -19,6 +19,7 @@ use crate::intake::{Bounds, Intake};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::outlets::{self, Outlets};
 use crate::router::router;
 use crate::sources::{self, Defaults, Sources};
@@ -123,6 +124,7 @@ impl Hub {
             parking: store.clone(),
             max_parked: config.limits.max_parked,
             defaults,
+            origin: Origin::of(ledger.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };

@@ -14,6 +14,7 @@ use crate::intake::{Intake, Sender};
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::store::parking::Parking;
 
 /// What every source is made from.
@@ -26,6 +27,8 @@ pub struct Parts {
     pub max_parked: usize,
     /// What a source that says nothing of its own gets.
     pub defaults: Defaults,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The one clock.
@@ -38,6 +41,8 @@ pub struct Running {
     pub source: Source,
     /// Its way on. Sources that serve use the sender and the link of it.
     pub inbox: Inbox,
+    /// Which messages are our own.
+    pub origin: Origin,
 }
 
 /// Starts every source that connects; returns all of them, for the router and for people.
@@ -62,7 +67,7 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             stop: life.soft.clone(),
             pull: pull.clone(),
         };
-        let running = Arc::new(Running { source: source.clone(), inbox });
+        let running = Arc::new(Running { source: source.clone(), inbox, origin: parts.origin.clone() });
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {
