@@ -123,6 +123,7 @@ impl Hub {
             intake: intake.clone(),
             parking: store.clone(),
             max_parked: config.limits.max_parked,
+            max_items: config.limits.max_items,
             defaults,
             origin: Origin::of(ledger.clone()),
             metrics: metrics.clone(),

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_rs::{Runtime, Tokio};
+use lapin::options::ExchangeDeclareOptions;
 use lapin::tcp::AMQPUriTcpExt as _;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 
 use crate::config::{Secret, ServerUrl};
 
@@ -132,4 +133,25 @@ pub fn header<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a str> {
         AMQPValue::ShortString(text) => Some(text.as_str()),
         _ => None,
     }
+}
+
+/// The exchange may be of any type, and what is there may not be ours to declare (`amq.topic` on the WSO2 broker), so it is
+/// made only when it is missing.
+pub async fn ensure_exchange(connection: &Connection, exchange: &str) -> anyhow::Result<()> {
+    let declare = async |passive| {
+        let channel = answered("opening a channel", connection.create_channel()).await?;
+        let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
+        let declared = channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default());
+        answered(&format!("declaring the exchange {exchange}"), declared).await
+    };
+    match declare(true).await {
+        Err(error) if is_missing(&error) => declare(false).await,
+        other => other,
+    }
+}
+
+/// Whether the broker said 404, NOT_FOUND. It has closed the channel then.
+pub fn is_missing(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
+    matches!(kind, Some(ErrorKind::ProtocolError(error)) if error.get_id() == 404)
 }

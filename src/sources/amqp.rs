@@ -10,19 +10,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, ErrorKind, ExchangeKind};
+use lapin::{Channel, Connection, Consumer};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{MAX_BATCH, Message};
 use super::start::Running;
-use crate::amqp::{Broker, answered, header};
+use crate::amqp::{Broker, answered, ensure_exchange, header, is_missing};
 use crate::config::Source;
-use crate::link::State;
 use crate::origin;
 
 /// The exchange of topics that every broker has.
@@ -45,7 +41,7 @@ async fn session(running: &Running, broker: &Broker) -> anyhow::Result<Infallibl
     let (source, inbox) = (&running.source, &running.inbox);
     let connected = broker.connect().await?;
     let (channel, mut consumer) = subscribe(&connected.connection, source).await?;
-    inbox.link.is(State::Connected);
+    inbox.link.is(inbox.usual);
     if source.queue.is_none() {
         // A private queue heard nothing while we were away. Now that it hears, lists can be pulled: whatever is revoked
         // from here on comes by the queue, and whatever was revoked before is in the list.
@@ -83,7 +79,7 @@ fn message(running: &Running, delivery: Delivery) -> Message {
 /// Binds the queue and begins to consume.
 async fn subscribe(connection: &Connection, source: &Source) -> anyhow::Result<(Channel, Consumer)> {
     let exchange = source.exchange.as_deref().unwrap_or(EXCHANGE);
-    find_exchange(connection, exchange).await?;
+    ensure_exchange(connection, exchange).await?;
     let queue = match &source.queue {
         Some(name) => find_queue(connection, name).await?,
         None => String::new(),
@@ -111,21 +107,6 @@ async fn subscribe(connection: &Connection, source: &Source) -> anyhow::Result<(
     Ok((channel, consumer))
 }
 
-/// The exchange may be of any type, and what is there may not be ours to declare (`amq.topic` on the WSO2 broker), so it is
-/// made only when it is missing.
-async fn find_exchange(connection: &Connection, exchange: &str) -> anyhow::Result<()> {
-    let declare = async |passive| {
-        let channel = answered("opening a channel", connection.create_channel()).await?;
-        let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
-        let declared = channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default());
-        answered(&format!("declaring the exchange {exchange}"), declared).await
-    };
-    match declare(true).await {
-        Err(error) if is_missing(&error) => declare(false).await,
-        other => other,
-    }
-}
-
 /// A named queue is durable and shared by replicas. One that is there is taken as it is, so that its type and its limits are
 /// the operators' affair. Returns the name as the broker has it: WSO2's is in lower case.
 async fn find_queue(connection: &Connection, queue: &str) -> anyhow::Result<String> {
@@ -140,10 +121,4 @@ async fn find_queue(connection: &Connection, queue: &str) -> anyhow::Result<Stri
         Err(error) if is_missing(&error) => declare(false).await,
         other => other,
     }
-}
-
-/// Whether the broker said 404, NOT_FOUND. It has closed the channel then.
-fn is_missing(error: &anyhow::Error) -> bool {
-    let kind = error.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
-    matches!(kind, Some(ErrorKind::ProtocolError(error)) if error.get_id() == 404)
 }
