@@ -146,7 +146,8 @@ async fn begun<'a>(publish: impl Future<Output = lapin::Result<PublisherConfirm>
 }
 
 /// The properties of wso2.md §2.5, and the header by which a source knows its own log's messages. The timestamp is in
-/// milliseconds as JMS has it, although AMQP says seconds. RabbitMQ refuses a user id that is not the login's.
+/// milliseconds as JMS has it, although AMQP says seconds. RabbitMQ closes the channel over a user id that is not the
+/// login's, and over the empty expiration of WSO2's publisher, which is left out: no consumer looks at it.
 fn properties(row: &Row, formed: &Formed, login: &str, origin: Option<&str>) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("JMS_QPID_DESTTYPE".into(), AMQPValue::LongInt(TOPIC));
@@ -159,7 +160,6 @@ fn properties(row: &Row, formed: &Formed, login: &str, origin: Option<&str>) -> 
         .with_headers(headers)
         .with_delivery_mode(PERSISTENT)
         .with_priority(PRIORITY)
-        .with_expiration("".into())
         .with_message_id(format!("ID:{}", announce::event_id(row.id, row.seq)).into())
         .with_timestamp(milliseconds)
         .with_user_id(login.into());
