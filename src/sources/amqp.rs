@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -28,6 +29,9 @@ const ROUTING_KEY: &str = "tokenRevocation";
 /// A commit takes as many.
 const PREFETCH: u16 = 500;
 
+/// How often a source that hears nothing looks whether it is still connected.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// Runs until `stop`.
 pub async fn run(running: Arc<Running>, stop: CancellationToken) {
     let source = &running.source;
@@ -48,7 +52,7 @@ async fn session(running: &Running, broker: &Broker) -> anyhow::Result<Infallibl
         inbox.pull.notify_waiters();
     }
     loop {
-        let mut deliveries = vec![next(consumer.next().await)?];
+        let mut deliveries = vec![first(&mut consumer, &connected.connection, &channel).await?];
         while deliveries.len() < MAX_BATCH
             && let Some(delivery) = consumer.next().now_or_never()
         {
@@ -58,6 +62,17 @@ async fn session(running: &Running, broker: &Broker) -> anyhow::Result<Infallibl
         let messages: Vec<Message> = deliveries.into_iter().map(|delivery| message(running, delivery)).collect();
         inbox.take(&messages).await?;
         answered("acknowledging", channel.basic_ack(last, BasicAckOptions { multiple: true })).await?;
+    }
+}
+
+/// Waits for a message. Looks at the connection itself as well: a subscription that nobody has told of its end would be
+/// deaf, and a source that is deaf looks like one that nothing is sent to.
+async fn first(consumer: &mut Consumer, connection: &Connection, channel: &Channel) -> anyhow::Result<Delivery> {
+    loop {
+        if let Ok(delivery) = tokio::time::timeout(LOOK, consumer.next()).await {
+            return next(delivery);
+        }
+        anyhow::ensure!(connection.status().connected() && channel.status().connected(), "the connection broke");
     }
 }
 

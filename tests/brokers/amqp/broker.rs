@@ -97,6 +97,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the last that {} said:\n{}", self.script, lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
         self.end("-KILL");
     }
 }

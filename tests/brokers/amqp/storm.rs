@@ -15,7 +15,7 @@ use revocation_hub::formats::wso2::value::{Map, Value};
 use sqlx::{Connection as _, PgConnection};
 
 use super::broker::*;
-use crate::harness::{Place, Process, until};
+use crate::harness::{PATIENCE, Place, Process, until};
 
 /// Producers, each with an order of its own.
 const PRODUCERS: usize = 2;
@@ -46,7 +46,9 @@ async fn produce(url: String, producer: usize, count: usize, confirmed: Arc<Atom
         };
         while at < count {
             let end = (at + WINDOW).min(count);
-            let Ok(()) = window(&client, producer, at..end).await else { break };
+            // A client that waits for a confirm for ever is no client.
+            let window = tokio::time::timeout(Duration::from_secs(10), window(&client, producer, at..end)).await;
+            let Ok(Ok(())) = window else { break };
             confirmed.fetch_add(end - at, Ordering::SeqCst);
             at = end;
         }
@@ -83,7 +85,11 @@ async fn a_storm_loses_nothing_and_keeps_every_order() {
         (0..PRODUCERS).map(|n| tokio::spawn(produce(broker.amqp(), n, all / PRODUCERS, confirmed.clone()))).collect();
     // Trouble comes after each further tenth of the messages.
     let reached = async |tenths: usize| {
-        until_long("the producers come on", async || confirmed.load(Ordering::SeqCst) * 10 >= all * tenths).await;
+        let stands = async || {
+            let now = confirmed.load(Ordering::SeqCst);
+            (now, now * 10 >= all * tenths)
+        };
+        until_long(&format!("{tenths} tenths are confirmed"), stands).await;
     };
     let mut hub = Some(hub(&place, &settings, 1).await);
     let again = async |hub: &mut Option<Process>| {
@@ -116,9 +122,12 @@ async fn a_storm_loses_nothing_and_keeps_every_order() {
 
     let hub = hub.unwrap();
     hub.until_ready().await;
-    until_long("all has arrived", async || hub.metric("live_revocations", "").await as usize == all).await;
-    let client = Client::new(&broker.amqp()).await;
-    until_long("the queue is empty", async || client.counts("sts").await.0 == 0).await;
+    let live = async || {
+        let live = hub.metric("live_revocations", "").await as usize;
+        (live, live == all)
+    };
+    until_long("all has arrived", live).await;
+    Client::new(&broker.amqp()).await.until_ready("sts", 0).await;
     // A position for each and no more: nothing was written twice.
     assert_eq!(hub.snapshot().await.cursor.seq, all as u64);
     let mut stream = hub.stream(Start::Earliest).await;
@@ -138,12 +147,18 @@ async fn a_storm_loses_nothing_and_keeps_every_order() {
     }
 }
 
-/// Waits for something that may take minutes, as long as there are many messages.
-async fn until_long(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+/// Waits for something that may take minutes when there are many messages, as long as `progress` goes on rising.
+async fn until_long(what: &str, mut progress: impl AsyncFnMut() -> (usize, bool)) {
+    let (mut best, mut since) = (0, tokio::time::Instant::now());
+    loop {
+        let (now, done) = progress().await;
+        if done {
+            return;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(300), waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+        if now > best {
+            (best, since) = (now, tokio::time::Instant::now());
+        }
+        assert!(since.elapsed() < PATIENCE, "waited in vain: {what}; it stands at {now}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
