@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -27,6 +28,9 @@ use crate::revocation::Row;
 /// Where WSO2 publishes.
 const EXCHANGE: &str = "amq.topic";
 const ROUTING_KEY: &str = "tokenRevocation";
+/// How long the broker may take to confirm a page of rows. One that is out of memory or disk confirms nothing and says
+/// nothing; then the connection is made anew, which is what people see.
+const CONFIRM: Duration = Duration::from_secs(30);
 /// Written to disk by the broker where it has a durable queue for it.
 const PERSISTENT: u8 = 2;
 /// What JMS calls the usual one.
@@ -93,8 +97,25 @@ impl Session for Live {
                 None => skipped += 1,
             }
         }
+        tokio::time::timeout(CONFIRM, self.publish(&messages))
+            .await
+            .context("the broker did not confirm in time")??;
+        Ok(skipped)
+    }
+
+    async fn check(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.connected.connection.status().connected(), "the connection broke");
+        anyhow::ensure!(self.channel.status().connected(), "the broker closed the channel");
+        Ok(())
+    }
+}
+
+impl Live {
+    /// Publishes to every key and waits for all confirms.
+    async fn publish(&self, messages: &[(BasicProperties, Vec<u8>)]) -> anyhow::Result<()> {
+        let target = &*self.target;
         let mut publishing = Vec::with_capacity(messages.len() * target.routing_keys.len());
-        for (properties, body) in &messages {
+        for (properties, body) in messages {
             for key in &target.routing_keys {
                 let (exchange, key) = (target.exchange.as_str().into(), key.as_str().into());
                 let options = BasicPublishOptions::default();
@@ -115,12 +136,6 @@ impl Session for Live {
                 }
             }
         }
-        Ok(skipped)
-    }
-
-    async fn check(&mut self) -> anyhow::Result<()> {
-        anyhow::ensure!(self.connected.connection.status().connected(), "the connection broke");
-        anyhow::ensure!(self.channel.status().connected(), "the broker closed the channel");
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ async fn session(running: &Running, broker: &Broker) -> anyhow::Result<Infallibl
     if source.queue.is_none() {
         // A private queue heard nothing while we were away. Now that it hears, lists can be pulled: whatever is revoked
         // from here on comes by the queue, and whatever was revoked before is in the list.
-        inbox.pull.notify_waiters();
+        inbox.pull_all();
     }
     loop {
         let mut deliveries = vec![first(&mut consumer, &connected.connection, &channel).await?];

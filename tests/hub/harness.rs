@@ -803,6 +803,7 @@ impl Proxy {
     }
 
     /// Where it begins.
+    #[allow(dead_code, reason = "for the tests with brokers")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
