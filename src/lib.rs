@@ -4,6 +4,7 @@
 //! are in [`revocation`]; [`hub`] puts the rooms together, [`router`] lists every path.
 
 pub mod bench;
+pub mod brokers;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod link;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod origin;
 pub mod outlets;
 pub mod revocation;
 pub mod router;
