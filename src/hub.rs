@@ -122,6 +122,7 @@ impl Hub {
             intake: intake.clone(),
             parking: store.clone(),
             max_parked: config.limits.max_parked,
+            max_items: config.limits.max_items,
             defaults,
             metrics: metrics.clone(),
             clock: clock.clone(),

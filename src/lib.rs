@@ -25,3 +25,4 @@ pub mod revocation;
 pub mod router;
 pub mod sources;
 pub mod store;
+pub mod tls;

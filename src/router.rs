@@ -7,13 +7,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 
-use crate::config::Wso2;
+use crate::config::{SourceKind, Wso2};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
-use crate::outlets::{SharedOutlets, check, events, operate, snapshot, wso2};
-use crate::sources::{SharedSources, native};
+use crate::outlets::etcd::Directory;
+use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
+use crate::sources::start::Served;
+use crate::sources::{SharedSources, activemq_rest, etcd, native, wso2_notify};
 
 /// The paths of the native interface and of operating, as in the OpenAPI document.
 pub const PATHS: &[(&str, &[&str])] = &[
@@ -45,9 +47,7 @@ pub fn router(
     let writing = Router::new()
         .route("/v1/revocations", native::publish())
         .route("/v1/revocations/{id}", native::unpublish())
-        .with_state(sources);
-    let native = reading.merge(writing).route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
-
+        .with_state(sources.clone());
     let mut foreign = Router::new();
     for entry in wso2_paths {
         let shape = entry.shape;
@@ -57,6 +57,8 @@ pub fn router(
         let path = format!("{}/revokedjwt", entry.base_path.trim_end_matches('/'));
         foreign = foreign.route(&path, get(handler));
     }
+    let served = served(&sources, &outlets, &authenticator);
+    let native = reading.merge(writing).route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
     let foreign = foreign
         .route_layer(from_fn_with_state(authenticator, auth::authenticate))
         .route_layer(from_fn_with_state(outlets.clone(), wso2::hang_up_unless_loaded))
@@ -72,6 +74,7 @@ pub fn router(
 
     native
         .merge(foreign)
+        .merge(served)
         .merge(operating)
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "this path does not have this method; see the header Allow")
@@ -79,6 +82,48 @@ pub fn router(
         .fallback(|| async { Problem::new(Code::NotFound, "there is nothing here; see /openapi.json") })
         .layer(from_fn_with_state(metrics, count))
         .layer(from_fn(version))
+}
+
+/// The paths of the configured sources that serve.
+fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<Authenticator>) -> Router {
+    let signed_in = || from_fn_with_state(authenticator.clone(), auth::authenticate);
+    let mut all = Router::new();
+    for running in &sources.running {
+        let state = Served { sources: sources.clone(), running: running.clone() };
+        let source = &running.source;
+        let Some(path) = source.serves() else { continue };
+        match source.kind {
+            SourceKind::Wso2Notify => {
+                let notify = Router::new().route(&path, post(wso2_notify::notify)).with_state(state);
+                all = all.merge(notify.route_layer(signed_in()));
+            }
+            SourceKind::ActivemqRest => {
+                let send = Router::new().route(&path, post(activemq_rest::send)).with_state(state);
+                all = all.merge(send.route_layer(signed_in()));
+            }
+            SourceKind::Etcd => {
+                let name = path.trim_start_matches("/v2/keys/").to_owned();
+                let clock = running.inbox.clock.clone();
+                let directory = Directory { outlets: outlets.clone(), name: name.as_str().into(), clock };
+                for version in ["v2", "v3"] {
+                    let dir = format!("/{version}/keys/{name}");
+                    let key = format!("{dir}/{{*key}}");
+                    let reading = Router::new()
+                        .route(&dir, get(outlets::etcd::list))
+                        .route(&format!("{dir}/"), get(outlets::etcd::list))
+                        .route(&key, get(outlets::etcd::one))
+                        .route_layer(signed_in())
+                        .route_layer(from_fn_with_state(outlets.clone(), wso2::hang_up_unless_loaded))
+                        .with_state(directory.clone());
+                    let writing =
+                        Router::new().route(&key, put(etcd::put).delete(etcd::delete)).with_state(state.clone());
+                    all = all.merge(reading).merge(writing.route_layer(signed_in()));
+                }
+            }
+            SourceKind::Amqp | SourceKind::Amqp1 | SourceKind::Stomp | SourceKind::Wso2Snapshot => {}
+        }
+    }
+    all
 }
 
 /// Counts requests by route, never by path: paths hold ids.

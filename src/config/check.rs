@@ -123,6 +123,15 @@ impl Config {
                 return Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message));
             }
         }
+        let mut paths = HashSet::new();
+        for source in &self.sources {
+            if let Some(path) = source.serves()
+                && !paths.insert(path.clone())
+            {
+                let message = format!("another source serves {path} already");
+                return Err(ConfigError::invalid(format!("sources \"{}\"", source.name), message));
+            }
+        }
         let sources: HashSet<&str> = names;
         let mut names = HashSet::new();
         for (i, outlet) in self.outlets.iter().enumerate() {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::duration;
 use super::secret::{DatabaseUrl, Secret};
+pub use crate::formats::wso2::translate::Untyped;
 
 /// A URL that can hold a password; `{}` and `{:?}` print `***` in its place.
 pub type ServerUrl = DatabaseUrl;
@@ -184,19 +185,6 @@ pub struct Outlet {
     pub destination: Option<String>,
 }
 
-/// What a key is whose message does not say whether it is a `jti` or an opaque token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Untyped {
-    /// Either: both are revoked. The safe choice.
-    #[default]
-    Both,
-    /// A `jti`.
-    Jti,
-    /// An opaque token.
-    Opaque,
-}
-
 /// The form of an outlet's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -298,6 +286,16 @@ impl Source {
             let setting = if self.interval.is_some_and(|d| d.is_zero()) { "interval" } else { "max_token_lifetime" };
             return Some((setting.into(), "0 is not accepted; use a duration such as \"60s\"".into()));
         }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+        if let Some(path) = self.serves()
+            && (!path.starts_with('/') || path.contains("//") || path.ends_with('/') || !path.bytes().all(plain))
+        {
+            let setting = ["base_path", "directory", "destination"];
+            let setting = setting.into_iter().find(|s| self.kind.settings().contains(s)).unwrap_or("name");
+            let message =
+                format!("would make the path \"{path}\"; use letters, digits, - . _ ~ between single slashes");
+            return Some((setting.into(), message));
+        }
         if self.prefetch == Some(0) {
             return Some(("prefetch".into(), "0 would mean without limit; use at least 1".into()));
         }
@@ -305,6 +303,18 @@ impl Source {
             return Some(("routing_keys".into(), "is empty; leave it out for the defaults".into()));
         }
         None
+    }
+
+    /// The path that a source which serves takes; each can be taken once.
+    pub fn serves(&self) -> Option<String> {
+        let given = |setting: &Option<String>, default: &str| setting.clone().unwrap_or_else(|| default.to_owned());
+        match self.kind {
+            SourceKind::Wso2Notify => Some(format!("{}/notify", given(&self.base_path, "/internal/data/v1"))),
+            SourceKind::ActivemqRest => Some(format!("/api/message/{}", given(&self.destination, "tokenRevocation"))),
+            // Under /v2/keys and /v3/keys alike.
+            SourceKind::Etcd => Some(format!("/v2/keys/{}", given(&self.directory, "jti"))),
+            SourceKind::Amqp | SourceKind::Amqp1 | SourceKind::Stomp | SourceKind::Wso2Snapshot => None,
+        }
     }
 
     fn schemes(&self) -> &'static [&'static str] {

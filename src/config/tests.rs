@@ -50,18 +50,23 @@ fn the_default_file_writes_out_every_setting() {
 
 #[test]
 fn the_examples_of_the_default_file_are_accepted() {
-    let (_, examples) = DEFAULT_TOML.split_once("# [[clients]]").unwrap();
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("s"), "x1\n").unwrap();
-    let at = format!("\"{}/s\"", dir.path().display());
-    let text = format!("# [[clients]]{examples}")
-        .lines()
-        .map(|l| l.trim_start_matches('#').to_owned() + "\n")
+    std::fs::write(dir.path().join("secret"), "x1\n").unwrap();
+    std::fs::write(dir.path().join("other"), "x2\n").unwrap();
+    let at = |name| format!("\"{}/{name}\"", dir.path().display());
+    // An example begins with the head of its table and goes on to the end of the comment.
+    let mut inside = false;
+    let examples = DEFAULT_TOML.lines().filter_map(|line| {
+        inside = line.starts_with("# [[") || (inside && line.starts_with('#'));
+        inside.then(|| line.trim_start_matches('#').to_owned() + "\n")
+    });
+    let text = examples
         .collect::<String>()
-        .replace("\"/run/secrets/keycloak-token\"", &at)
-        .replace("\"/run/secrets/gateway-password\"", &at);
+        .replace("\"/run/secrets/keycloak-token\"", &at("secret"))
+        .replace("\"/run/secrets/gateway-password\"", &at("secret"))
+        .replace("\"/run/secrets/broker-password\"", &at("other"));
     let config = load(&text, &[]).unwrap();
-    assert_eq!(config.clients.len(), 2);
+    assert_eq!((config.clients.len(), config.sources.len(), config.outlets.len()), (2, 1, 1));
     assert_eq!(config.clients[0].max_token_lifetime, Some(Duration::from_secs(43200)));
 }
 

@@ -1,37 +1,13 @@
-//! Foreign message formats: pure, total functions, used by sources and outlets alike.
+//! Foreign message formats, as pure functions: bytes in, values out, and the other way round. No I/O, no clock.
+//!
+//! Sources decode with them and outlets encode with them, so that a format is understood in one place. [`message`] picks
+//! the format of a message by its content type.
+//!
+//! **Invariants.** Decoders are total: any bytes give a value or an error, never a panic, and memory in proportion to
+//! the input whatever the input claims of itself. No error text holds a part of the input, because tokens are in it.
 
-use crate::config::Untyped;
-use crate::intake::NewRevocation;
-
-/// How to read messages.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// What a key is that says nothing of its kind.
-    pub untyped: Untyped,
-}
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoded {
-    /// These are to be revoked.
-    Revocations(Vec<NewRevocation>),
-    /// More was revoked than the message says; the list has to be pulled.
-    Pull,
-}
-
-/// Why a message cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unreadable")]
-pub struct Unreadable;
-
-impl Unreadable {
-    /// A stable code.
-    pub fn reason(&self) -> &'static str {
-        "unreadable"
-    }
-}
-
-/// Reads a message.
-pub fn decode(_: Option<&str>, _: &[u8], _: &Options) -> Result<Decoded, Unreadable> {
-    Err(Unreadable)
-}
+pub mod etcd;
+pub mod json;
+pub mod message;
+pub mod native;
+pub mod wso2;

@@ -27,7 +27,7 @@ pub use validate::{Invalid, Reason};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::revocation::{Cursor, Id, Target};
+use crate::revocation::{Cursor, Id, Row, Target};
 use crate::store::{Change, Outcome, Store, StoreError};
 
 /// What a source wants revoked, before anything of it was checked.
@@ -237,6 +237,12 @@ impl Intake {
             }
             _ => Err(IntakeError::NotFound(id)),
         }
+    }
+
+    /// What is stored under this id, a tombstone included, for sources whose answers say what was there before.
+    pub async fn find(&self, id: Id) -> Result<Option<Row>, IntakeError> {
+        let row = self.store.get(id).await?;
+        Ok(row.filter(|row| !row.revocation.exp.is_over(self.clock.now(), self.bounds.clock_skew)))
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Committed, IntakeError> {

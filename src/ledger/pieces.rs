@@ -14,6 +14,8 @@ use flate2::write::DeflateEncoder;
 
 use super::entry::Entry;
 use super::segment::{Data, Marks};
+use crate::formats::wso2::announce::milliseconds;
+use crate::formats::wso2::naming::{self, Generation, Name};
 use crate::revocation::Kind;
 
 /// Which list a piece belongs to.
@@ -219,23 +221,18 @@ fn wso2_item(out: &mut Vec<u8>, data: &Data, i: usize, shape: Shape, organizatio
     let text = |s: &str| serde_json::to_string(s).expect("a string is JSON");
     // Reading an entry costs; most entries of a list of rules are not rules.
     let read = || Entry::read(data.json(i));
+    let key = |name: Name<'_>| match name {
+        Name::Kept(key) => text(key),
+        Name::Value => text(read().value(kind)),
+    };
     let item = match (shape, kind) {
-        (Shape::Wso2Tokens, Kind::Token | Kind::Signature | Kind::TokenHash) => {
-            let key = match (kind, data.wso2_key(i)) {
-                (Kind::TokenHash, Some(key)) => text(key),
-                (Kind::TokenHash, None) => return,
-                _ => text(read().value(kind)),
-            };
-            format!(r#"{{"jwt_signature":{key},"expiry_time":{}}},"#, milliseconds(exp))
+        (Shape::Wso2Tokens, _) => {
+            let Some(name) = naming::name(Generation::Jti, kind, data.wso2_key(i)) else { return };
+            format!(r#"{{"jwt_signature":{},"expiry_time":{}}},"#, key(name), milliseconds(exp))
         }
-        // The gateways of 3.0 and 3.1 compare the signature; where only a jti is known it is all there is to say.
-        (Shape::Wso2Legacy, Kind::Token | Kind::Signature | Kind::TokenHash) => {
-            let key = match (data.wso2_key(i), kind) {
-                (Some(key), _) => text(key),
-                (None, Kind::TokenHash) => return,
-                (None, _) => text(read().value(kind)),
-            };
-            format!(r#"{{"jwtSignature":{key},"expiryTime":{}}},"#, exp.0)
+        (Shape::Wso2Legacy, _) => {
+            let Some(name) = naming::name(Generation::Signature, kind, data.wso2_key(i)) else { return };
+            format!(r#"{{"jwtSignature":{},"expiryTime":{}}},"#, key(name), exp.0)
         }
         (Shape::Wso2Subjects, Kind::Subject) => {
             let entry = read();
@@ -263,8 +260,4 @@ fn wso2_item(out: &mut Vec<u8>, data: &Data, i: usize, shape: Shape, organizatio
 /// WSO2 compares milliseconds: `revocation_time > iat`.
 fn before(entry: &Entry<'_>) -> i64 {
     entry.issued_before.unwrap_or(0).saturating_mul(1000)
-}
-
-fn milliseconds(exp: crate::revocation::Expiry) -> i64 {
-    exp.seconds().map_or(i64::MAX, |s| s.saturating_mul(1000))
 }

@@ -3,6 +3,7 @@
 pub mod amqp;
 pub mod amqp1;
 pub mod check;
+pub mod etcd;
 pub mod events;
 mod list;
 pub mod operate;

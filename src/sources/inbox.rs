@@ -15,10 +15,12 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::formats::{self, Decoded};
-use crate::intake::{Intake, IntakeError, NewRevocation, Sender};
+use crate::formats::message;
+use crate::intake::{Intake, IntakeError, NewRevocation, NewTarget, Sender};
 use crate::link::{Link, State};
 use crate::metrics::Metrics;
+use crate::revocation::Kind;
+use crate::store::StoreError;
 use crate::store::parking::{Parked, Parking};
 
 /// The most messages that go into one commit.
@@ -43,7 +45,7 @@ pub struct Inbox {
     /// Who sends, and what that sender may do.
     pub sender: Sender,
     /// How to read messages.
-    pub options: formats::Options,
+    pub options: message::Options,
     /// Where messages go that nobody can read.
     pub parking: Arc<dyn Parking>,
     /// The most messages kept there.
@@ -54,8 +56,12 @@ pub struct Inbox {
     pub metrics: Arc<Metrics>,
     /// The one clock.
     pub clock: Clock,
+    /// What the link does when nothing is wrong.
+    pub usual: State,
     /// Ends the waiting.
     pub stop: CancellationToken,
+    /// The issuer of tokens that are named without one.
+    pub default_issuer: Option<String>,
     /// Is notified when a message asks for the whole list to be pulled (WSO2's batch event without tokens).
     pub pull: Arc<tokio::sync::Notify>,
 }
@@ -79,11 +85,18 @@ impl Inbox {
                 own += 1;
                 continue;
             }
-            match formats::decode(message.content_type.as_deref(), &message.body, &self.options) {
-                Ok(Decoded::Revocations(revocations)) => items.extend(revocations.into_iter().map(|r| (at, r))),
-                Ok(Decoded::Pull) => self.pull.notify_waiters(),
+            match message::decode(message.content_type.as_deref(), &message.body, &self.options) {
+                Ok(decoded) => {
+                    if decoded.wants_snapshot {
+                        self.pull.notify_waiters();
+                    }
+                    items.extend(decoded.revocations.into_iter().map(|r| (at, r)));
+                }
                 Err(unreadable) => aside.push(self.parked(message, unreadable.reason(), unreadable.to_string())),
             }
+        }
+        for (_, item) in &mut items {
+            self.address(std::slice::from_mut(item));
         }
         self.commit(messages, items, &mut aside).await?;
         self.park(&aside).await?;
@@ -94,6 +107,53 @@ impl Inbox {
         if taken > 0 {
             self.link.delivered(taken, "committed");
         }
+        Ok(())
+    }
+
+    /// Gives what is named without an issuer the source's own.
+    pub fn address(&self, items: &mut [NewRevocation]) {
+        let Some(issuer) = &self.default_issuer else { return };
+        for item in items {
+            if let NewTarget::Named(target) = &mut item.target
+                && target.iss.is_none()
+                && !matches!(target.kind, Kind::TokenHash | Kind::Signature | Kind::Issuer)
+            {
+                target.iss = Some(issuer.clone());
+            }
+        }
+    }
+
+    /// Commits what was read already, however long the store is away; what intake refuses is counted and left out.
+    pub async fn revoke_patiently(&self, items: Vec<NewRevocation>) -> Result<(), Stopping> {
+        let (mut items, mut pause) = (items, FIRST_PAUSE);
+        while !items.is_empty() {
+            match self.intake.revoke(&self.sender, items.clone()).await {
+                Ok(_) => break,
+                Err(IntakeError::Invalid { index, invalid }) => {
+                    self.link.set_aside(1, invalid.reason.code());
+                    items.remove(index);
+                }
+                Err(IntakeError::Stopping) => return Err(Stopping),
+                Err(error) => self.hold(&error.to_string(), &mut pause).await?,
+            }
+        }
+        self.go_on();
+        Ok(())
+    }
+
+    /// Parks one message if the store takes it now.
+    pub async fn park_one(
+        &self,
+        content_type: &str,
+        body: Bytes,
+        reason: &str,
+        detail: String,
+    ) -> Result<(), StoreError> {
+        let message = Message { content_type: Some(content_type.to_owned()), body, own: false };
+        let parked = self.parked(&message, reason, detail);
+        self.link.set_aside(1, reason);
+        let dropped = self.parking.park(&[parked], self.max_parked).await?;
+        self.metrics.parked_dropped.inc_by(dropped);
         Ok(())
     }
 
@@ -173,7 +233,7 @@ impl Inbox {
 
     fn go_on(&self) {
         if self.link.report().state == State::Holding {
-            self.link.is(State::Connected);
+            self.link.is(self.usual);
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Ways in. Each source translates one foreign format into [`crate::intake::NewRevocation`]s and knows nothing behind
 //! intake.
 
+pub mod activemq_rest;
 pub mod amqp;
 pub mod amqp1;
+pub mod etcd;
 pub mod inbox;
 pub mod native;
 pub mod start;
 pub mod stomp;
+pub mod wso2_notify;
 pub mod wso2_snapshot;
 
 use std::sync::Arc;

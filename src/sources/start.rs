@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::{Defaults, amqp, amqp1, stomp, wso2_snapshot};
+use super::{Defaults, SharedSources, amqp, amqp1, stomp, wso2_notify, wso2_snapshot};
 use crate::clock::Clock;
-use crate::config::{Source, SourceKind};
-use crate::formats;
+use crate::config::{Scope, Source, SourceKind};
+use crate::formats::message;
+use crate::http::Caller;
 use crate::intake::{Intake, Sender};
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
@@ -24,6 +25,8 @@ pub struct Parts {
     pub parking: Arc<dyn Parking>,
     /// The most messages kept there.
     pub max_parked: usize,
+    /// The most revocations in one message.
+    pub max_items: usize,
     /// What a source that says nothing of its own gets.
     pub defaults: Defaults,
     /// Counts.
@@ -38,6 +41,30 @@ pub struct Running {
     pub source: Source,
     /// Its way on. Sources that serve use the sender and the link of it.
     pub inbox: Inbox,
+    /// For a sender that repeats nothing: what could not be committed at once.
+    pub again: Option<mpsc::Sender<wso2_notify::Waiting>>,
+}
+
+/// What a request to a source that serves needs.
+#[derive(Clone)]
+pub struct Served {
+    /// What all HTTP sources share.
+    pub sources: SharedSources,
+    /// The source.
+    pub running: Arc<Running>,
+}
+
+impl Served {
+    /// The source as a sender, with no more rights than its caller has.
+    pub fn sender(&self, caller: &Caller) -> Sender {
+        let own = &self.running.inbox.sender;
+        Sender {
+            may_rules: own.may_rules && caller.may(Scope::Rules),
+            // The narrower bound of the two; whoever is bound twice can only mean the caller's.
+            issuers: caller.issuers.clone().or_else(|| own.issuers.clone()),
+            ..own.clone()
+        }
+    }
 }
 
 /// Starts every source that connects; returns all of them, for the router and for people.
@@ -53,16 +80,20 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         let inbox = Inbox {
             intake: parts.intake.clone(),
             sender: sender(source, parts.defaults),
-            options: formats::Options { untyped: source.untyped },
+            options: message::Options { max_items: parts.max_items, untyped: source.untyped },
             parking: parts.parking.clone(),
             max_parked: parts.max_parked,
             link,
             metrics,
             clock,
+            default_issuer: source.default_issuer.clone(),
+            usual: if serves { State::Serving } else { State::Connected },
             stop: life.soft.clone(),
             pull: pull.clone(),
         };
-        let running = Arc::new(Running { source: source.clone(), inbox });
+        let (again, waiting) = mpsc::channel(wso2_notify::SECOND_CHANCES);
+        let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
+        let running = Arc::new(Running { source: source.clone(), inbox, again });
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {
@@ -70,7 +101,10 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             SourceKind::Amqp1 => life.spawn("amqp1 source", amqp1::run(running, stop)),
             SourceKind::Stomp => life.spawn("stomp source", stomp::run(running, stop)),
             SourceKind::Wso2Snapshot => life.spawn("wso2_snapshot source", wso2_snapshot::run(running, stop)),
-            SourceKind::Wso2Notify | SourceKind::Etcd | SourceKind::ActivemqRest => {}
+            SourceKind::Wso2Notify => {
+                life.spawn("wso2_notify source", wso2_notify::second_chances(running, waiting, stop));
+            }
+            SourceKind::Etcd | SourceKind::ActivemqRest => {}
         }
     }
     all

@@ -1,0 +1,231 @@
+//! A message of any format that the hub understands, told apart by content type, and within JSON by its members.
+//!
+//! Nothing is ever guessed twice: a CloudEvent is opened once, and what is in it is not opened again.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::json::{Broken, Object};
+use super::native::{self, Refusal};
+use super::wso2::translate::{self, Untyped};
+use super::wso2::{Event, Malformed, legacy_map, map, notify, payload::Payload, text};
+use crate::intake::NewRevocation;
+
+/// How messages are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The most revocations in one message.
+    pub max_items: usize,
+    /// What a token is taken for that a WSO2 message does not say the type of.
+    pub untyped: Untyped,
+}
+
+/// The formats a message can be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `amqp/map`
+    Wso2Map,
+    /// `jms/map-message`
+    Wso2LegacyMap,
+    /// WSO2's JSON text.
+    Wso2Text,
+    /// The body of a WSO2 notify call.
+    Wso2Notify,
+    /// The hub's own JSON.
+    Native,
+}
+
+impl Format {
+    /// A stable name, for metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::Wso2Map => "wso2_map",
+            Format::Wso2LegacyMap => "wso2_legacy_map",
+            Format::Wso2Text => "wso2_text",
+            Format::Wso2Notify => "wso2_notify",
+            Format::Native => "native",
+        }
+    }
+}
+
+/// What a message says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The format it came in; for a CloudEvent that of its data.
+    pub format: Format,
+    /// What it revokes.
+    pub revocations: Vec<NewRevocation>,
+    /// Whether it says that more was revoked than it names: WSO2's `/revokedjwt` has to be read.
+    pub wants_snapshot: bool,
+    /// The sender's name of the event, by which a repeat can be known: WSO2's `eventId`, else the `id` of a CloudEvent.
+    pub event_id: Option<String>,
+}
+
+/// Why a message cannot be read. Reading it again cannot help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is of a WSO2 format and broken, or says nothing.
+    #[error(transparent)]
+    Wso2(#[from] Malformed),
+    /// It is of the native format and wrong.
+    #[error(transparent)]
+    Native(#[from] Refusal),
+    /// It is not JSON.
+    #[error(transparent)]
+    Json(#[from] Broken),
+    /// It is a CloudEvent and broken.
+    #[error("not a CloudEvent 1.0: {0}")]
+    CloudEvent(&'static str),
+    /// It is of no format that is known.
+    #[error("of no format that is known")]
+    UnknownFormat,
+    /// It has more items than accepted.
+    #[error("more than {0} revocations at once (limits.max_items)")]
+    TooMany(usize),
+}
+
+impl Unreadable {
+    /// Every reason, for metrics that start at 0.
+    pub const REASONS: [&'static str; 11] = [
+        "malformed_map",
+        "malformed_json",
+        "malformed_rule",
+        "malformed_cloudevent",
+        "no_token",
+        "unknown_type",
+        "unknown_format",
+        "invalid_item",
+        "invalid_target",
+        "invalid_time",
+        "too_many_items",
+    ];
+
+    /// A stable name, for metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Unreadable::Wso2(malformed) => malformed.reason(),
+            Unreadable::Native(refusal) => refusal.fault.reason(),
+            Unreadable::Json(_) => "malformed_json",
+            Unreadable::CloudEvent(_) => "malformed_cloudevent",
+            Unreadable::UnknownFormat => "unknown_format",
+            Unreadable::TooMany(_) => "too_many_items",
+        }
+    }
+}
+
+/// Reads a message.
+pub fn decode(content_type: Option<&str>, body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
+    match &*media_type(content_type) {
+        "application/cloudevents+json" => cloud_event(body, options),
+        other => plain(other, body, options),
+    }
+}
+
+/// The media type without parameters, in lower case; empty when there is none.
+fn media_type(content_type: Option<&str>) -> String {
+    content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn plain(media_type: &str, body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
+    match media_type {
+        "amqp/map" => {
+            let event = Payload::from_map(&map::decode(body).map_err(Malformed::from)?).into_event()?;
+            wso2(Format::Wso2Map, event, options)
+        }
+        "jms/map-message" => {
+            let event = Payload::from_map(&legacy_map::decode(body).map_err(Malformed::from)?).into_event()?;
+            wso2(Format::Wso2LegacyMap, event, options)
+        }
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+            Ok(native(native::ndjson(body, options.max_items)?))
+        }
+        // JMS clients and brokers name text, or nothing, for everything that is not a map.
+        "application/json" | "text/json" | "text/plain" | "" => json(body, options),
+        _ => Err(Unreadable::UnknownFormat),
+    }
+}
+
+/// The members by which the formats in JSON are told apart. The native format has none of them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Probe {
+    event: Option<IgnoredAny>,
+    #[serde(rename = "accessToken")]
+    access_token: Option<IgnoredAny>,
+    r#type: Option<IgnoredAny>,
+}
+
+fn json(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => {}
+        Some(b'[') => return Ok(native(native::json(body, options.max_items)?)),
+        _ => return Err(Unreadable::UnknownFormat),
+    }
+    match serde_json::from_slice::<Object<Probe>>(body) {
+        Ok(Object(probe)) if probe.event.is_some() => wso2(Format::Wso2Text, text::decode(body)?, options),
+        Ok(Object(probe)) if probe.access_token.is_some() || probe.r#type.is_some() => {
+            wso2(Format::Wso2Notify, notify::decode(body)?, options)
+        }
+        Ok(_) => Ok(native(native::json(body, options.max_items)?)),
+        Err(error) => Err(Broken::from(error).into()),
+    }
+}
+
+fn native(items: native::Items) -> Decoded {
+    Decoded { format: Format::Native, revocations: items.into(), wants_snapshot: false, event_id: None }
+}
+
+fn wso2(format: Format, event: Event, options: &Options) -> Result<Decoded, Unreadable> {
+    if matches!(&event, Event::Batch(batch) if batch.events.len() > options.max_items) {
+        return Err(Unreadable::TooMany(options.max_items));
+    }
+    Ok(Decoded {
+        format,
+        wants_snapshot: event.wants_snapshot(),
+        event_id: event.event_id().map(str::to_owned),
+        revocations: translate::event(event, options.untyped),
+    })
+}
+
+/// The structured mode (CloudEvents 1.0.2, JSON event format §3): the attributes and the data in one object.
+#[derive(Deserialize)]
+struct CloudEvent<'a> {
+    specversion: Option<String>,
+    id: Option<String>,
+    source: Option<String>,
+    r#type: Option<String>,
+    datacontenttype: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    data_base64: Option<String>,
+}
+
+fn cloud_event(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
+    let Object(event): Object<CloudEvent<'_>> = serde_json::from_slice(body).map_err(Broken::from)?;
+    if event.specversion.as_deref() != Some("1.0") {
+        return Err(Unreadable::CloudEvent("specversion is not 1.0"));
+    }
+    let given = |attribute: &Option<String>| attribute.as_ref().is_some_and(|text| !text.is_empty());
+    if !(given(&event.id) && given(&event.source) && given(&event.r#type)) {
+        return Err(Unreadable::CloudEvent("id, source or type is missing"));
+    }
+    let media_type = media_type(event.datacontenttype.as_deref());
+    let mut decoded = match (event.data, event.data_base64) {
+        (Some(_), Some(_)) => return Err(Unreadable::CloudEvent("data and data_base64 are both there")),
+        (None, None) => return Err(Unreadable::CloudEvent("there is no data")),
+        // Data that is JSON stands in the event as it is, whatever its type is called.
+        (Some(data), None) => json(data.get().as_bytes(), options)?,
+        (None, Some(base64)) => {
+            let data = STANDARD.decode(base64).map_err(|_| Unreadable::CloudEvent("data_base64 is not base64"))?;
+            plain(&media_type, &data, options)?
+        }
+    };
+    decoded.event_id = decoded.event_id.or(event.id);
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests;
