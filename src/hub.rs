@@ -19,6 +19,7 @@ use crate::intake::{Bounds, Intake};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::outlets::{self, Outlets};
 use crate::router::router;
 use crate::sources::{self, Defaults, Sources};
@@ -124,6 +125,7 @@ impl Hub {
             max_parked: config.limits.max_parked,
             max_items: config.limits.max_items,
             defaults,
+            origin: Origin::of(ledger.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };

@@ -42,14 +42,14 @@ pub fn decode(body: &[u8]) -> Result<Map, XmlError> {
     let mut xml = Reader::from_str(text);
     match next(&mut xml)? {
         Some(Tag::Empty(name)) if name == "map" => return Ok(Map::default()),
-        Some(Tag::Open(start)) if start.name().as_ref() == b"map" => {}
+        Some(Tag::Open(start)) if start.name().as_ref() == "map" => {}
         _ => return Err(XmlError::Shape("it does not begin with a map")),
     }
     let mut map = Map::default();
     loop {
         match next(&mut xml)? {
             None => return Ok(map),
-            Some(Tag::Open(start)) if start.name().as_ref() == b"entry" => {}
+            Some(Tag::Open(start)) if start.name().as_ref() == "entry" => {}
             Some(_) => return Err(XmlError::Shape("something else than an entry is in it")),
         }
         if map.0.len() == MAX_VALUES {
@@ -78,9 +78,9 @@ fn next<'a>(xml: &mut Xml<'a>) -> Result<Option<Tag<'a>>, XmlError> {
     loop {
         return match xml.read_event().map_err(|_| XmlError::Malformed)? {
             Event::Start(start) => Ok(Some(Tag::Open(start))),
-            Event::Empty(start) => Ok(Some(Tag::Empty(String::from_utf8_lossy(start.name().as_ref()).into_owned()))),
+            Event::Empty(start) => Ok(Some(Tag::Empty(start.name().as_ref().to_owned()))),
             Event::End(_) => Ok(None),
-            Event::Text(text) if text.as_bytes().trim_ascii().is_empty() => continue,
+            Event::Text(text) if text.trim_ascii().is_empty() => continue,
             Event::Decl(_) | Event::Comment(_) => continue,
             Event::Eof => Err(XmlError::Malformed),
             _ => Err(XmlError::Shape("there is text between its elements")),
@@ -100,14 +100,14 @@ fn value(xml: &mut Xml<'_>) -> Result<Option<Value>, XmlError> {
     let number = XmlError::Shape("a number is none");
     let mut whole = || -> Result<i64, XmlError> { text(xml)?.trim().parse().map_err(|_| number) };
     Ok(Some(match name.as_ref() {
-        b"string" => Value::Text(text(xml)?),
-        b"long" => Value::I64(whole()?),
-        b"int" => Value::I32(i32::try_from(whole()?).map_err(|_| number)?),
-        b"short" => Value::I16(i16::try_from(whole()?).map_err(|_| number)?),
-        b"byte" => Value::I8(i8::try_from(whole()?).map_err(|_| number)?),
-        b"boolean" => Value::Bool(text(xml)?.trim() == "true"),
-        b"float" => Value::F32(text(xml)?.trim().parse().map_err(|_| number)?),
-        b"double" => Value::F64(text(xml)?.trim().parse().map_err(|_| number)?),
+        "string" => Value::Text(text(xml)?),
+        "long" => Value::I64(whole()?),
+        "int" => Value::I32(i32::try_from(whole()?).map_err(|_| number)?),
+        "short" => Value::I16(i16::try_from(whole()?).map_err(|_| number)?),
+        "byte" => Value::I8(i8::try_from(whole()?).map_err(|_| number)?),
+        "boolean" => Value::Bool(text(xml)?.trim() == "true"),
+        "float" => Value::F32(text(xml)?.trim().parse().map_err(|_| number)?),
+        "double" => Value::F64(text(xml)?.trim().parse().map_err(|_| number)?),
         _ => {
             // Without recursion, however deep it is.
             xml.read_to_end(name).map_err(|_| XmlError::Malformed)?;

@@ -15,6 +15,7 @@ use crate::intake::{Intake, Sender};
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::store::parking::Parking;
 
 /// What every source is made from.
@@ -29,6 +30,8 @@ pub struct Parts {
     pub max_items: usize,
     /// What a source that says nothing of its own gets.
     pub defaults: Defaults,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The one clock.
@@ -41,6 +44,8 @@ pub struct Running {
     pub source: Source,
     /// Its way on. Sources that serve use the sender and the link of it.
     pub inbox: Inbox,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// For a sender that repeats nothing: what could not be committed at once.
     pub again: Option<mpsc::Sender<wso2_notify::Waiting>>,
 }
@@ -93,7 +98,8 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         };
         let (again, waiting) = mpsc::channel(wso2_notify::SECOND_CHANCES);
         let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
-        let running = Arc::new(Running { source: source.clone(), inbox, again });
+        let origin = parts.origin.clone();
+        let running = Arc::new(Running { source: source.clone(), inbox, origin, again });
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {

@@ -3,6 +3,7 @@
 //! **Concurrency.** One task per connection reads and beats, so that both go on while whoever has the connection waits for
 //! the store. It ends with the connection, and its end is an error of [`Connection::next`].
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,10 @@ pub const MAX_BODY: usize = 4 << 20;
 pub struct Connection {
     writer: Writer,
     incoming: mpsc::Receiver<anyhow::Result<Frame>>,
+    /// Messages that came before the receipt of the subscription.
+    early: VecDeque<Frame>,
+    /// Whether it is STOMP 1.1, in which messages are acknowledged by another header.
+    old: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -109,7 +114,8 @@ impl Connection {
         let (theirs, wanted) = beats(connected.header("heart-beat"));
         let (sender, incoming) = mpsc::channel(ahead.max(1));
         let task = tokio::spawn(live(reader, writer.clone(), theirs, wanted, sender));
-        Ok(Self { writer, incoming, _task: AbortOnDropHandle::new(task) })
+        let old = version == "1.1";
+        Ok(Self { writer, incoming, early: VecDeque::new(), old, _task: AbortOnDropHandle::new(task) })
     }
 
     /// Sends frames, in one piece.
@@ -119,24 +125,45 @@ impl Connection {
         self.writer.write(&bytes).await
     }
 
+    /// The frame that acknowledges a message, and with `ack:client` those before it.
+    pub fn ack(&self, message: &Frame) -> anyhow::Result<Frame> {
+        let name = if self.old { "message-id" } else { "ack" };
+        let id = message.header(name).with_context(|| format!("the broker sends a message without {name}"))?;
+        Ok(if self.old {
+            Frame::new("ACK").with("message-id", id).with("subscription", message.header("subscription").unwrap_or("0"))
+        } else {
+            Frame::new("ACK").with("id", id)
+        })
+    }
+
     /// The next frame. An error is the end of the connection. Cancel-safe.
     pub async fn next(&mut self) -> anyhow::Result<Frame> {
-        self.incoming.recv().await.context("the connection has ended")?
+        match self.early.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.incoming.recv().await.context("the connection has ended")?,
+        }
     }
 
     /// A frame that is there already.
     pub fn try_next(&mut self) -> Option<anyhow::Result<Frame>> {
-        self.incoming.try_recv().ok()
+        self.early.pop_front().map(Ok).or_else(|| self.incoming.try_recv().ok())
     }
 
-    /// Waits for the receipt of this id, in which nothing else may come; an ERROR is told with its text.
+    /// Waits for the answer to a request that has no token in it, so that what an ERROR says can be told.
     pub async fn receipt(&mut self, id: &str) -> anyhow::Result<()> {
-        let frame = in_time("to answer", self.next()).await??;
-        match frame.command.as_str() {
-            "RECEIPT" if frame.header("receipt-id") == Some(id) => Ok(()),
-            "ERROR" => bail!("the broker refuses: {}", complaint(&frame)),
-            _ => bail!("the broker answers with something else than a receipt"),
-        }
+        let answer = async {
+            loop {
+                let frame = self.incoming.recv().await.context("the connection has ended")??;
+                match frame.command.as_str() {
+                    "RECEIPT" if frame.header("receipt-id") == Some(id) => return Ok(()),
+                    // A subscription begins before it is confirmed. There are no more than the prefetch limit.
+                    "MESSAGE" => self.early.push_back(frame),
+                    "ERROR" => bail!("the broker refuses: {}", complaint(&frame)),
+                    _ => bail!("the broker answers with something else than a receipt"),
+                }
+            }
+        };
+        in_time("to answer", answer).await?
     }
 }
 
