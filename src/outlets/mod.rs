@@ -5,6 +5,7 @@ pub mod amqp1;
 pub mod check;
 pub mod etcd;
 pub mod events;
+pub mod form;
 mod list;
 pub mod operate;
 pub mod publisher;

@@ -34,6 +34,12 @@ pub trait Session: Send {
     /// Sends rows in their order and returns when the other side has confirmed all of them; says how many could not be
     /// expressed in its format and were left out. Bounded in time by the implementation.
     async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64>;
+
+    /// Whether the session is still one, asked every few seconds, so that people do not read "connected" until the next
+    /// revocation. An error ends it. Answers at once.
+    async fn check(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Makes sessions.
@@ -79,6 +85,7 @@ impl Publisher {
         loop {
             if renewed.elapsed() >= RENEW {
                 (renewed, _) = self.hold(holder).await?;
+                session.check().await?;
                 self.link.is(State::Connected);
             }
             pulse.mark_unchanged();

@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::store::positions::Positions;
 
 /// What every outlet that sends is made from.
@@ -32,7 +33,9 @@ pub fn start(outlets: &[Outlet], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         let link = Link::new(Direction::Out, &outlet.name, outlet.kind.name(), State::Connecting, clock, metrics);
         links.push(link.clone());
         let connect: Box<dyn Connect> = match outlet.kind {
-            OutletKind::Amqp => Box::new(amqp::Connector::new(outlet.clone())),
+            OutletKind::Amqp => {
+                Box::new(amqp::Connector::new(outlet.clone(), Origin::of(parts.ledger.clone()), parts.metrics.clone()))
+            }
             OutletKind::Amqp1 => Box::new(amqp1::Connector::new(outlet.clone())),
             OutletKind::Stomp => Box::new(stomp::Connector::new(outlet.clone())),
         };
