@@ -4,7 +4,7 @@
 //! Read here and not by the AMQP library, because that reads nested values by recursion without a bound, and one message
 //! from anybody could end the process. Nothing here recurses, and nothing is allocated for bytes that are not there.
 
-use super::wso2::value::{MAX_VALUES, Map, Value};
+use super::wso2::value::{MAX_VALUES, Map, Unencodable, Value};
 
 /// What the hub calls a body of this format.
 pub const CONTENT_TYPE: &str = "application/x-amqp-value";
@@ -157,6 +157,40 @@ fn skip(reader: &mut Reader<'_>, code: u8) -> Result<(), ValueError> {
     }
 }
 
+/// Writes a map. Values that are no simple ones cannot be written.
+pub fn encode(map: &Map) -> Result<Vec<u8>, Unencodable> {
+    let mut entries = Vec::new();
+    for (key, value) in &map.0 {
+        put_sized(&mut entries, 0xb1, key.as_bytes())?;
+        let mut fixed = |code: u8, bytes: &[u8]| {
+            entries.push(code);
+            entries.extend_from_slice(bytes);
+        };
+        match value {
+            Value::Null => fixed(0x40, &[]),
+            Value::Bool(value) => fixed(if *value { 0x41 } else { 0x42 }, &[]),
+            Value::I8(value) => fixed(0x51, &value.to_be_bytes()),
+            Value::I16(value) => fixed(0x61, &value.to_be_bytes()),
+            Value::I32(value) => fixed(0x71, &value.to_be_bytes()),
+            Value::I64(value) => fixed(0x81, &value.to_be_bytes()),
+            Value::Text(text) => put_sized(&mut entries, 0xb1, text.as_bytes())?,
+            Value::Bytes(bytes) => put_sized(&mut entries, 0xb0, bytes)?,
+            _ => return Err(Unencodable::Type),
+        }
+    }
+    let count = u32::try_from(map.0.len() * 2).map_err(|_| Unencodable::Length)?;
+    let mut out = Vec::with_capacity(entries.len() + 9);
+    put_sized(&mut out, 0xd1, &[&count.to_be_bytes(), &entries[..]].concat())?;
+    Ok(out)
+}
+
+fn put_sized(out: &mut Vec<u8>, code: u8, bytes: &[u8]) -> Result<(), Unencodable> {
+    out.push(code);
+    out.extend_from_slice(&u32::try_from(bytes.len()).map_err(|_| Unencodable::Length)?.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use fe2o3_amqp::types::primitives::{OrderedMap, Value as Theirs};
@@ -214,6 +248,24 @@ mod tests {
         }
         // Depth costs nothing.
         assert_eq!(decode(&[0; 99_999]), Err(ValueError::Truncated));
+    }
+
+    #[test]
+    fn what_is_written_another_decoder_reads() {
+        let map = Map(vec![
+            ("revokedToken".into(), Value::Text("0123ü".into())),
+            ("expiryTime".into(), Value::I64(-1)),
+            ("tenantId".into(), Value::I32(7)),
+            ("none".into(), Value::Null),
+            ("yes".into(), Value::Bool(true)),
+        ]);
+        let body = encode(&map).unwrap();
+        let theirs: OrderedMap<String, Theirs> = serde_amqp::from_slice(&body).unwrap();
+        assert_eq!(theirs.get("revokedToken"), Some(&Theirs::String("0123ü".into())));
+        assert_eq!(theirs.get("expiryTime"), Some(&Theirs::Long(-1)));
+        assert_eq!(theirs.get("tenantId"), Some(&Theirs::Int(7)));
+        assert_eq!((theirs.get("none"), theirs.get("yes")), (Some(&Theirs::Null), Some(&Theirs::Bool(true))));
+        assert_eq!(decode(&body), Ok(Value::Map(map)));
     }
 
     proptest! {

@@ -225,7 +225,8 @@ mod tests {
         decode(format!("<map>{}</map>", entry.repeat(MAX_VALUES)).as_bytes()).unwrap();
         assert_eq!(decode(format!("<map>{}</map>", entry.repeat(MAX_VALUES + 1)).as_bytes()), Err(XmlError::TooMany));
         // Depth costs nothing.
-        let deep = format!("<map><entry><string>a</string>{}{}</entry></map>", "<l>".repeat(99_999), "</l>".repeat(99_999));
+        let deep =
+            format!("<map><entry><string>a</string>{}{}</entry></map>", "<l>".repeat(99_999), "</l>".repeat(99_999));
         assert_eq!(decode(deep.as_bytes()).unwrap().get("a"), Some(&Value::Null));
     }
 

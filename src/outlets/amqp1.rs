@@ -3,6 +3,7 @@
 //! A map goes out as a value, with the annotation that makes it a MapMessage for Qpid's JMS clients; JSON as data with its
 //! content type, because Azure's clients (Choreo Connect's too) read nothing else and JMS clients take it for a text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -15,14 +16,17 @@ use fe2o3_amqp::types::messaging::annotations::OwnedKey;
 use fe2o3_amqp::types::messaging::{
     AmqpValue, ApplicationProperties, Body, Data, Header, Message, MessageAnnotations, Outcome, Properties,
 };
-use fe2o3_amqp::types::primitives::{Binary, OrderedMap, Symbol, Value};
+use fe2o3_amqp::types::primitives::{Binary, LazyValue, Symbol, Value};
+use futures_util::FutureExt as _;
+use serde_amqp::read::SliceReader;
 
-use super::form::Form;
+use super::form::{Formed, Former, Maps};
 use super::publisher::{Connect, Session};
 use crate::brokers::DESTINATION;
 use crate::brokers::amqp1::{Open, PATIENCE, open};
 use crate::config::Outlet;
-use crate::formats::wso2::value::{Map, Value as Ours};
+use crate::formats::amqp1_value;
+use crate::metrics::Metrics;
 use crate::origin::{self, Origin};
 use crate::revocation::Row;
 
@@ -36,13 +40,20 @@ const JMS_TYPE: (&str, i8) = ("x-opt-jms-msg-type", 2);
 /// The way to the broker.
 pub struct Connector {
     outlet: Outlet,
+    target: Arc<Target>,
+}
+
+/// What every session of an outlet shares.
+struct Target {
+    former: Former,
     origin: Origin,
 }
 
 impl Connector {
     /// Connects as configured.
-    pub fn new(outlet: Outlet, origin: Origin) -> Self {
-        Self { outlet, origin }
+    pub fn new(outlet: Outlet, origin: Origin, metrics: Arc<Metrics>) -> Self {
+        let former = Former::new(&outlet.name, outlet.format, metrics).with_maps(Maps::Amqp1);
+        Self { outlet, target: Arc::new(Target { former, origin }) }
     }
 }
 
@@ -60,34 +71,43 @@ impl Connect for Connector {
             .await
             .context("the broker takes too long to attach the link")?
             .context("the broker refuses the link")?;
-        Ok(Box::new(Sending { _session: session, sender, outlet: self.outlet.clone(), origin: self.origin.clone() }))
+        Ok(Box::new(Sending { session, sender, target: self.target.clone() }))
     }
 }
 
 struct Sending {
-    _session: Open,
+    session: Open,
     sender: Sender,
-    outlet: Outlet,
-    origin: Origin,
+    target: Arc<Target>,
 }
 
 #[async_trait]
 impl Session for Sending {
     async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64> {
-        let origin = self.origin.name().context("the log is not known")?;
+        let target = self.target.clone();
+        let origin = target.origin.name().context("the log is not known")?;
         let mut skipped = 0;
         for window in rows.chunks(WINDOW) {
-            let messages: Vec<_> = window.iter().filter_map(|row| message(row, &self.outlet, &origin)).collect();
+            let messages: Vec<_> =
+                window.iter().filter_map(|row| Some(message(target.former.form(row)?, &origin))).collect();
             skipped += (window.len() - messages.len()) as u64;
             let confirmed = tokio::time::timeout(CONFIRM, self.confirmed(messages)).await;
             confirmed.context("the broker does not confirm in time")??;
         }
         Ok(skipped)
     }
+
+    async fn check(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.session.session.is_ended(), "the broker has ended the session");
+        match self.sender.on_detach().now_or_never() {
+            None => Ok(()),
+            Some(_) => bail!("the broker has ended the link"),
+        }
+    }
 }
 
 impl Sending {
-    async fn confirmed(&mut self, messages: Vec<Message<Body<Value>>>) -> anyhow::Result<()> {
+    async fn confirmed(&mut self, messages: Vec<Message<Body<LazyValue>>>) -> anyhow::Result<()> {
         let mut open: Vec<DeliveryFut<Result<Outcome, SendError>>> = Vec::with_capacity(messages.len());
         for message in messages {
             let sendable = Sendable::builder().message(message).build();
@@ -105,36 +125,19 @@ impl Sending {
     }
 }
 
-/// The row as a message; `None` when the format cannot say it.
-fn message(row: &Row, outlet: &Outlet, origin: &str) -> Option<Message<Body<Value>>> {
+fn message(formed: Formed, origin: &str) -> Message<Body<LazyValue>> {
     let durable = Header { durable: true, ..Header::default() };
-    let properties = ApplicationProperties::builder().insert(origin::HEADER, origin).build();
-    let builder = Message::builder().header(durable).application_properties(properties);
-    Some(match Form::of(row, outlet.format)? {
-        Form::Text(text) => {
-            let json = Properties::builder().content_type(Symbol::from("application/json")).build();
-            let data = Data(Binary::from(text.into_bytes()));
-            builder.properties(json).body(Body::Data(vec![data].into())).build()
-        }
-        Form::Map(map) => {
-            let mut annotations = MessageAnnotations::default();
-            annotations.0.insert(OwnedKey::Symbol(Symbol::from(JMS_TYPE.0)), Value::Byte(JMS_TYPE.1));
-            builder.message_annotations(annotations).body(Body::Value(AmqpValue(value(map)))).build()
-        }
-    })
-}
-
-fn value(map: Map) -> Value {
-    let entries = map.0.into_iter().map(|(key, value)| {
-        let value = match value {
-            Ours::Text(text) => Value::String(text),
-            Ours::I64(number) => Value::Long(number),
-            Ours::I32(number) => Value::Int(number),
-            Ours::Bool(bool) => Value::Bool(bool),
-            // The payload of WSO2 has no others.
-            _ => Value::Null,
-        };
-        (Value::String(key), value)
-    });
-    Value::Map(entries.collect::<OrderedMap<Value, Value>>())
+    let mut properties = ApplicationProperties::builder().insert(origin::HEADER, origin);
+    if let Some(event) = formed.event {
+        properties = properties.insert("event", event);
+    }
+    let builder = Message::builder().header(durable).application_properties(properties.build());
+    if formed.content_type == amqp1_value::CONTENT_TYPE {
+        let value = LazyValue::from_reader(&mut SliceReader::new(&formed.body)).expect("we have encoded it");
+        let mut annotations = MessageAnnotations::default();
+        annotations.0.insert(OwnedKey::Symbol(Symbol::from(JMS_TYPE.0)), Value::Byte(JMS_TYPE.1));
+        return builder.message_annotations(annotations).body(Body::Value(AmqpValue(value))).build();
+    }
+    let json = Properties::builder().content_type(Symbol::from("application/json")).build();
+    builder.properties(json).body(Body::Data(vec![Data(Binary::from(formed.body))].into())).build()
 }
