@@ -5,13 +5,17 @@ use serde_json::{Value, json};
 use crate::far::{Peer, Server, free_port, hub, tokens, until_linked, until_messages, until_tokens};
 use crate::harness::{Place, Proxy, Wire, token, until};
 
-fn source(port: u16, more: &str) -> String {
-    format!("[[sources]]\nname = \"in\"\nkind = \"amqp1\"\nurl = \"amqp://guest:guest@127.0.0.1:{port}\"\n{more}\n")
+/// Proton lets in whoever says nothing, RabbitMQ wants a name.
+const NOBODY: &str = "";
+const GUEST: &str = "guest:guest@";
+
+fn source(login: &str, port: u16, more: &str) -> String {
+    format!("[[sources]]\nname = \"in\"\nkind = \"amqp1\"\nurl = \"amqp://{login}127.0.0.1:{port}\"\n{more}\n")
 }
 
-fn outlet(port: u16, format: &str) -> String {
+fn outlet(login: &str, port: u16, format: &str) -> String {
     format!(
-        "[[outlets]]\nname = \"out-{format}\"\nkind = \"amqp1\"\nurl = \"amqp://guest:guest@127.0.0.1:{port}\"\n\
+        "[[outlets]]\nname = \"out-{format}\"\nkind = \"amqp1\"\nurl = \"amqp://{login}127.0.0.1:{port}\"\n\
          format = \"{format}\"\n"
     )
 }
@@ -21,7 +25,7 @@ async fn every_form_comes_in(place: &Place) {
     let port = free_port();
     let mut proton = Peer::python(port).await;
     let mut hub =
-        hub(place, &source(port, "subscription = \"revocations\"\nclient_id = \"hub\"\nprefetch = 4"), 1).await;
+        hub(place, &source(NOBODY, port, "subscription = \"revocations\"\nclient_id = \"hub\"\nprefetch = 4"), 1).await;
     proton.expect("receiver revocations True").await;
     let text = r#"{"event":{"payloadData":{"revokedToken":"b","ttl":"5000","expiryTime":4102444800000,"type":"JWT"}}}"#;
     let messages = [
@@ -55,7 +59,7 @@ async fn nothing_is_accepted_before_it_is_committed(place: &Place) {
     let mut proton = Peer::python(port).await;
     let wire = Proxy::new(place).await;
     let behind = Place { url: wire.url(place), folder: tempfile::tempdir().unwrap() };
-    let hub = hub(&behind, &source(port, ""), 1).await;
+    let hub = hub(&behind, &source(NOBODY, port, ""), 1).await;
     proton.expect("receiver revocation-hub-in False").await;
     proton.say("map a");
     proton.expect("sent 1").await;
@@ -75,7 +79,7 @@ async fn nothing_is_accepted_before_it_is_committed(place: &Place) {
 async fn an_outlet_speaks_to_proton(place: &Place) {
     let port = free_port();
     let mut proton = Peer::python(port).await;
-    let hub = hub(place, &(outlet(port, "map") + &outlet(port, "json")), 2).await;
+    let hub = hub(place, &(outlet(NOBODY, port, "map") + &outlet(NOBODY, port, "json")), 2).await;
     hub.revoke(&json!({"jti": "a", "exp": 4_102_444_800_i64})).await;
     let got = async |proton: &mut Peer| -> Value {
         loop {
@@ -115,7 +119,7 @@ async fn an_outlet_speaks_to_proton(place: &Place) {
 /// RabbitMQ's plugin: out by one link, in by another, and known again.
 async fn rabbitmq_brings_back_what_the_hub_said(place: &Place) {
     let mut broker = Server::start("rabbitmq").await;
-    let settings = source(broker.port, "") + &outlet(broker.port, "map") + &outlet(broker.port, "json");
+    let settings = source(GUEST, broker.port, "") + &outlet(GUEST, broker.port, "map") + &outlet(GUEST, broker.port, "json");
     let hub = hub(place, &settings, 3).await;
     hub.revoke(&token("a")).await;
     until_messages(&hub, "own", 2).await;
@@ -123,7 +127,7 @@ async fn rabbitmq_brings_back_what_the_hub_said(place: &Place) {
     // Another hub does not know them as its own.
     let other = tempfile::tempdir().unwrap();
     let other = Place { url: format!("sqlite://{}", other.path().join("log.db").display()), folder: other };
-    let second = crate::far::hub(&other, &source(broker.port, ""), 1).await;
+    let second = crate::far::hub(&other, &source(GUEST, broker.port, ""), 1).await;
     hub.revoke(&token("b")).await;
     until_tokens(&second, &["b"]).await;
     // The broker restarts.
