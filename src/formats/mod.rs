@@ -4,7 +4,7 @@
 //! the format of a message by its content type.
 //!
 //! **Invariants.** Decoders are total: any bytes give a value or an error, never a panic, and memory in proportion to
-//! the input whatever the input claims of itself. No error text holds a part of the input, because tokens are in it.
+//! the input whatever the input claims of itself. No error text holds a value from the input, which may be a token.
 
 pub mod amqp1_value;
 pub mod etcd;

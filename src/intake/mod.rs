@@ -191,14 +191,14 @@ impl Intake {
         let mut ids = Vec::with_capacity(items.len());
         let mut changes = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let revocation = validate::revocation(item, sender, &self.bounds, now).map_err(|invalid| {
+            let (revocation, span) = validate::revocation(item, sender, &self.bounds, now).map_err(|invalid| {
                 self.metrics.intake_refused.with_label_values(&[invalid.reason.code()]).inc();
                 IntakeError::Invalid { index, invalid }
             })?;
             let over = revocation.exp.is_over(now, self.bounds.clock_skew);
             ids.push((revocation.target.id(), over));
             if !over {
-                changes.push(Change::Revoke(revocation));
+                changes.push(if span { Change::RevokeFor(revocation) } else { Change::Revoke(revocation) });
             }
         }
         // With nothing to store there is still a cursor to report, which the committer reads with an empty batch.

@@ -68,13 +68,13 @@ impl From<MalformedToken> for Invalid {
 
 const CENTURY: i64 = 100 * 366 * 24 * 3600;
 
-/// Makes an item into a revocation, or says why not.
+/// Makes an item into a revocation and says whether its expiry is only a span from now; or says why not.
 pub(super) fn revocation(
     item: NewRevocation,
     sender: &Sender,
     bounds: &Bounds,
     now: i64,
-) -> Result<Revocation, Invalid> {
+) -> Result<(Revocation, bool), Invalid> {
     let Derived { mut target, exp: token_exp, wso2_key } = match item.target {
         NewTarget::Named(target) => Derived { target, exp: None, wso2_key: None },
         NewTarget::Raw { token, iss } => derive(&token, iss, sender)?,
@@ -102,15 +102,9 @@ pub(super) fn revocation(
         (None, false) => None,
     };
     let exp = expiry(item.lifetime, token_exp, issued_before, sender, now)?;
-    Ok(Revocation {
-        target,
-        issued_before,
-        exp,
-        revoked_at: now,
-        reason: item.reason,
-        source: sender.name.to_string(),
-        wso2_key,
-    })
+    let span = token_exp.is_none() && matches!(item.lifetime, Lifetime::For(_) | Lifetime::Unsaid);
+    let (reason, source) = (item.reason, sender.name.to_string());
+    Ok((Revocation { target, issued_before, exp, revoked_at: now, reason, source, wso2_key }, span))
 }
 
 struct Derived {

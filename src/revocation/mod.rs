@@ -54,6 +54,13 @@ pub struct Revocation {
     pub wso2_key: Option<String>,
 }
 
+impl Revocation {
+    /// Seconds from its acceptance to its expiry.
+    pub fn span(&self) -> i64 {
+        self.exp.0.saturating_sub(self.revoked_at)
+    }
+}
+
 /// A revocation with its position in the log. A lifted row is a tombstone: the target is no longer revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {

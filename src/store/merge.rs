@@ -40,7 +40,7 @@ pub fn ids(changes: &[Change]) -> Vec<Id> {
 
 fn id_of(change: &Change) -> Id {
     match change {
-        Change::Revoke(r) => r.target.id(),
+        Change::Revoke(r) | Change::RevokeFor(r) => r.target.id(),
         Change::Lift(id) => *id,
     }
 }
@@ -57,8 +57,8 @@ pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i
     for change in changes {
         let id = id_of(change);
         let next = match change {
-            Change::Revoke(r) => match current.get(&id) {
-                Some(row) if !row.lifted => widened(row, r),
+            Change::Revoke(r) | Change::RevokeFor(r) => match current.get(&id) {
+                Some(row) if !row.lifted => widened(row, r, matches!(change, Change::RevokeFor(_))),
                 Some(tombstone) => Some(renewed(tombstone, r)),
                 None => Some(Row { seq: 0, id, lifted: false, revocation: r.clone() }),
             },
@@ -107,9 +107,11 @@ fn renewed(tombstone: &Row, new: &crate::revocation::Revocation) -> Row {
 
 /// The row that says what both say, or `None` when `row` already does. Reason, source and time of the first one stay
 /// unless the rule becomes wider.
-fn widened(row: &Row, new: &crate::revocation::Revocation) -> Option<Row> {
+fn widened(row: &Row, new: &crate::revocation::Revocation, span: bool) -> Option<Row> {
     let old = &row.revocation;
-    let exp = old.exp.max(new.exp);
+    // A redelivery, a retry or the next pull of a list; for a rule it may mean tokens that were issued since.
+    let repeated = span && !new.target.kind.is_rule() && new.span() <= old.span();
+    let exp = if repeated { old.exp } else { old.exp.max(new.exp) };
     let issued_before = old.issued_before.max(new.issued_before);
     let wso2_key = old.wso2_key.clone().or_else(|| new.wso2_key.clone());
     if exp == old.exp && issued_before == old.issued_before && wso2_key == old.wso2_key {
@@ -150,6 +152,25 @@ mod tests {
         let again = plan(&[revoke("a", 99), revoke("b", 50)], first.rows, 9, 0, 0);
         assert_eq!(again.outcomes, [Outcome::Unchanged(8), Outcome::Unchanged(9)]);
         assert_eq!((again.head, again.rows.len()), (9, 0));
+    }
+
+    #[test]
+    fn idempotent_the_same_span_again_says_nothing_new_of_a_token() {
+        let at = |kind, revoked_at, span: i64| {
+            let Change::Revoke(mut r) = revoke("a", revoked_at + span) else { unreachable!() };
+            (r.target.kind, r.revoked_at) = (kind, revoked_at);
+            Change::RevokeFor(r)
+        };
+        let rows = plan(&[at(Kind::Token, 1000, 60)], vec![], 0, 0, 0).rows;
+        let again = |change| plan(&[change], rows.clone(), 1, 1010, 0).outcomes;
+        assert_eq!(again(at(Kind::Token, 1010, 60)), [Outcome::Unchanged(1)]);
+        assert_eq!(again(at(Kind::Token, 1010, 61)), [Outcome::Revoked(2)]);
+        // Said of the token itself, a later expiry counts.
+        assert_eq!(again(revoke("a", 1070)), [Outcome::Revoked(2)]);
+        // A session can have got new tokens meanwhile.
+        let rows = plan(&[at(Kind::Session, 1000, 60)], vec![], 0, 0, 0).rows;
+        let again = plan(&[at(Kind::Session, 1010, 60)], rows, 1, 1010, 0);
+        assert_eq!(again.outcomes, [Outcome::Revoked(2)]);
     }
 
     #[test]

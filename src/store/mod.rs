@@ -37,6 +37,9 @@ use crate::revocation::{Epoch, Id, Revocation, Row};
 pub enum Change {
     /// Make a target invalid, or widen what is already there.
     Revoke(Revocation),
+    /// The same, but its expiry is only a span from now (a `ttl`, or the longest life of a token). A token's own expiry
+    /// does not move, so when a single token is named again the same span again says nothing new.
+    RevokeFor(Revocation),
     /// Take a revocation back.
     Lift(Id),
 }

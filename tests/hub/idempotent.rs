@@ -74,6 +74,24 @@ async fn the_same_again_is_no_event_and_no_position(place: &Place) {
     }
 }
 
+/// A webhook that is retried, a message that is delivered again, a list that is pulled again: a `ttl`, or nothing, is said of
+/// the token, and its end does not move because it is said later.
+async fn the_same_later_without_an_expiry_of_its_own_is_no_event(place: &Place) {
+    let hub = place.hub().await;
+    let originals = [json!({"jti": "a"}), json!({"jti": "b", "ttl": 600}), json!({"token": "an-opaque-token"})];
+    for original in &originals {
+        hub.revoke(original).await;
+    }
+    let before = hub.snapshot().await;
+    hub.clock.advance(30);
+    for original in &originals {
+        assert_eq!(hub.post(original).await.expect(200).json()["status"], "unchanged", "{original}");
+    }
+    assert_eq!(hub.snapshot().await.cursor, before.cursor);
+    // A longer span says that the token lives longer.
+    assert_eq!(hub.post(&json!({"jti": "b", "ttl": 601})).await.expect(201).json()["status"], "revoked");
+}
+
 /// The next event that is a change.
 async fn next_change(stream: &mut Stream) -> (Seen, revocation_hub::revocation::Cursor) {
     let change = |seen: &Seen, at: &revocation_hub::revocation::Cursor| {
@@ -139,4 +157,5 @@ both_stores!(
     the_same_for_the_first_time_from_everywhere_at_once_is_one_event,
     a_lift_again_is_no_event,
     the_same_after_a_restart_is_no_event,
+    the_same_later_without_an_expiry_of_its_own_is_no_event,
 );
