@@ -119,7 +119,8 @@ async fn an_outlet_speaks_to_proton(place: &Place) {
 /// RabbitMQ's plugin: out by one link, in by another, and known again.
 async fn rabbitmq_brings_back_what_the_hub_said(place: &Place) {
     let mut broker = Server::start("rabbitmq").await;
-    let settings = source(GUEST, broker.port, "") + &outlet(GUEST, broker.port, "map") + &outlet(GUEST, broker.port, "json");
+    let settings =
+        source(GUEST, broker.port, "") + &outlet(GUEST, broker.port, "map") + &outlet(GUEST, broker.port, "json");
     let hub = hub(place, &settings, 3).await;
     hub.revoke(&token("a")).await;
     until_messages(&hub, "own", 2).await;
@@ -127,7 +128,19 @@ async fn rabbitmq_brings_back_what_the_hub_said(place: &Place) {
     // Another hub does not know them as its own.
     let other = tempfile::tempdir().unwrap();
     let other = Place { url: format!("sqlite://{}", other.path().join("log.db").display()), folder: other };
-    let second = crate::far::hub(&other, &source(GUEST, broker.port, ""), 1).await;
+    // It comes by TLS; with a trust of its own, because who trusts only the system gets no connection.
+    let secure = |name: &str, more: &str| {
+        let login = source(GUEST, broker.port + 1, more).replace("amqp://", "amqps://");
+        login.replace("\"in\"", &format!("\"{name}\"")).replace("127.0.0.1", "localhost")
+    };
+    let ca_file = format!("ca_file = \"{}\"", broker.ca_file().display());
+    let settings = secure("in", &ca_file) + &secure("wary", "");
+    let second = crate::far::hub(&other, &settings, 1).await;
+    until("the wary one refuses", async || {
+        (second.metric("link_failures_total", "name=\"wary\"").await >= 1.0).then_some(())
+    })
+    .await;
+    assert!(second.printed().contains("no TLS"), "{}", second.printed());
     hub.revoke(&token("b")).await;
     until_tokens(&second, &["b"]).await;
     // The broker restarts.

@@ -43,6 +43,9 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(repository("scripts/servers").join(self.script));
         command.arg(self.folder.path().join("data")).arg(self.port.to_string());
+        if self.script == "rabbitmq" {
+            command.arg((self.port + 1).to_string()); // with TLS
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
         self.child = Some(command.spawn().unwrap());
     }
@@ -69,6 +72,11 @@ impl Server {
         while kill("-0").success() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    /// The authority that RabbitMQ's certificate is of.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("data/ca.pem")
     }
 
     /// `kill -9`, and starts it again.
