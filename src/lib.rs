@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod bench;
+pub mod brokers;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -10,6 +10,7 @@ use crate::config::Format;
 use crate::formats::wso2::announce::{self, Facts};
 use crate::formats::wso2::payload::Payload;
 use crate::formats::wso2::{Event, legacy_map, map, text};
+use crate::formats::{amqp1_value, jms_map_xml};
 use crate::metrics::Metrics;
 use crate::revocation::{Kind, Lifted, Row, Wire};
 
@@ -27,10 +28,22 @@ pub struct Formed {
     pub body: Vec<u8>,
 }
 
+/// How map messages are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maps {
+    /// As WSO2's clients do it, for AMQP 0-9-1.
+    Wso2,
+    /// In XML, of which ActiveMQ makes a JMS MapMessage. Both map formats are the same here.
+    Xml,
+    /// As a value of AMQP 1.0. Both map formats are the same here.
+    Amqp1,
+}
+
 /// Forms the messages of one outlet.
 pub struct Former {
     outlet: String,
     format: Format,
+    maps: Maps,
     metrics: Arc<Metrics>,
     /// What was warned of already.
     told: Mutex<HashSet<&'static str>>,
@@ -39,7 +52,13 @@ pub struct Former {
 impl Former {
     /// For an outlet of this name and format.
     pub fn new(outlet: &str, format: Format, metrics: Arc<Metrics>) -> Self {
-        Self { outlet: outlet.to_owned(), format, metrics, told: Mutex::default() }
+        Self { outlet: outlet.to_owned(), format, maps: Maps::Wso2, metrics, told: Mutex::default() }
+    }
+
+    /// The same with another encoding of map messages.
+    #[must_use]
+    pub fn with_maps(self, maps: Maps) -> Self {
+        Self { maps, ..self }
     }
 
     /// The message, or `None` when the format has no place for it. That, and a rule which some readers of the format
@@ -58,7 +77,7 @@ impl Former {
         };
         let Some(formed) = self.wso2(&event) else {
             self.tell("text", || {
-                let why = "the older map message ends texts at a NUL";
+                let why = "a text has a character that its encoding does not have";
                 tracing::warn!(name = self.outlet, what = kind.name(), why, "an outlet leaves out a revocation");
             });
             return None;
@@ -82,9 +101,16 @@ impl Former {
     }
 
     fn wso2(&self, event: &Event) -> Option<Formed> {
+        let map = || Payload::of(event).to_map();
         let (content_type, text, body) = match self.format {
-            Format::Map => ("amqp/map", false, map::encode(&Payload::of(event).to_map()).ok()?),
-            Format::LegacyMap => ("jms/map-message", false, legacy_map::encode(&Payload::of(event).to_map()).ok()?),
+            Format::Map | Format::LegacyMap if self.maps == Maps::Xml => {
+                (jms_map_xml::CONTENT_TYPE, true, jms_map_xml::encode(&map()).ok()?.into_bytes())
+            }
+            Format::Map | Format::LegacyMap if self.maps == Maps::Amqp1 => {
+                (amqp1_value::CONTENT_TYPE, false, amqp1_value::encode(&map()).ok()?)
+            }
+            Format::Map => ("amqp/map", false, map::encode(&map()).ok()?),
+            Format::LegacyMap => ("jms/map-message", false, legacy_map::encode(&map()).ok()?),
             // WSO2's mapper sends JSON as plain text.
             _ => ("text/plain", true, text::encode(event).into_bytes()),
         };

@@ -147,7 +147,12 @@ impl Publisher {
         self.link.reached(cursor.seq);
         let mut session = self.connect.connect().await?;
         self.link.is(State::Connected);
+        let mut checked = Instant::now();
         loop {
+            if checked.elapsed() >= RENEW {
+                session.check().await?;
+                checked = Instant::now();
+            }
             // Marked as seen before the ledger is read, so that what comes after the reading wakes us.
             let now = *pulse.borrow_and_update();
             let page = self.ledger.rows(&cursor.epoch, cursor.seq, PAGE).filter(|_| now.resets == resets);

@@ -71,8 +71,10 @@ pub async fn notify(
             return Err(problem);
         }
     };
-    if event.wants_snapshot() && !inbox.pull_all() {
-        return Err(park(&served, bytes, NOTHING_TO_PULL, NOBODY_PULLS.into()).await);
+    // What the event does name is taken all the same.
+    let nobody_pulls = event.wants_snapshot() && !inbox.pull_all();
+    if nobody_pulls {
+        park(&served, bytes.clone(), NOTHING_TO_PULL, NOBODY_PULLS.into()).await;
     }
     let mut items = translate::event(event, served.running.source.untyped);
     inbox.address(&mut items);
@@ -94,6 +96,7 @@ pub async fn notify(
         return Err(refusal(invalid));
     }
     match committed {
+        Ok(()) if nobody_pulls => Err(Problem::new(Code::InvalidRequest, NOBODY_PULLS)),
         Ok(()) => {
             inbox.link.delivered(1, "committed");
             Ok(StatusCode::OK.into_response())

@@ -7,3 +7,6 @@
 mod harness;
 
 mod amqp;
+mod amqp1;
+mod far;
+mod stomp;

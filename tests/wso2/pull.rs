@@ -32,7 +32,9 @@ async fn upstream_hub(place: &Place) -> TestHub {
 async fn s_9_every_shape_of_another_hub(place: &Place) {
     let upstream = upstream_hub(place).await;
     let post = async |json: Value| {
-        send(&upstream, "admin", Method::POST, "/v1/revocations", &json.to_string(), "application/json").await.expect(201)
+        send(&upstream, "admin", Method::POST, "/v1/revocations", &json.to_string(), "application/json")
+            .await
+            .expect(201)
     };
     post(json!({"jti": J, "exp": FAR})).await;
     post(json!({"token": "eyJhbGciOiJSUzI1NiJ9.eyJqdGkiOiJhIn0.c2ln", "exp": FAR})).await;
@@ -139,7 +141,8 @@ async fn what_was_lifted_is_not_revoked_again_by_a_pull(place: &Place) {
         let app = json!({"consumer_key": "c", "revocation_time": ms, "type": null, "organization": "carbon.super"});
         let token = |t: &str| json!({"jwt_signature": t, "expiry_time": FAR * 1000});
         let tokens = [token(J), token("b")];
-        let object = json!({"revokedJWTList": tokens, "revokedJWTSubjectEntityList": [], "revokedJWTConsumerKeyList": [app]});
+        let object =
+            json!({"revokedJWTList": tokens, "revokedJWTSubjectEntityList": [], "revokedJWTConsumerKeyList": [app]});
         Manner::list(&object.to_string())
     };
     let upstream = Upstream::new(rule(1_767_225_600_000)).await;
@@ -187,7 +190,9 @@ async fn a_batch_without_tokens_makes_it_pull(place: &Place) {
 
 async fn a_list_of_a_hundred_thousand_costs_once(place: &Place) {
     let many = |n: usize| {
-        let items = (0..n).map(|i| json!({"jwt_signature": format!("{i:08x}-41b6-4e57-8f9a-2d7b6c1e5a30"), "expiry_time": FAR * 1000}));
+        let items = (0..n).map(
+            |i| json!({"jwt_signature": format!("{i:08x}-41b6-4e57-8f9a-2d7b6c1e5a30"), "expiry_time": FAR * 1000}),
+        );
         Manner::list(&Value::from_iter(items).to_string())
     };
     let upstream = Upstream::new(many(100_000)).await;
@@ -205,7 +210,8 @@ async fn a_list_of_a_hundred_thousand_costs_once(place: &Place) {
 
 /// The first address that has a list is believed; none of them appears in an error.
 async fn several_addresses_are_tried_in_turn(place: &Place) {
-    let (bad, good) = (Upstream::new(Manner::says("503 No", "text/plain", "")).await, Upstream::new(list(&["a"])).await);
+    let (bad, good) =
+        (Upstream::new(Manner::says("503 No", "text/plain", "")).await, Upstream::new(list(&["a"])).await);
     let mut sources = sources("http://unused");
     let with_password = bad.url().replace("http://", "http://u:hunter2@");
     sources[0]["url"] = json!([format!("{with_password}/x"), format!("{}/x/revokedjwt", good.url())]);
