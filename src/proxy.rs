@@ -119,10 +119,8 @@ pub async fn pass_on(
         Problem::new(code, code.title())
     })?;
     let status = response.status();
-    let ours = matches!(
-        status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-    );
+    let ours =
+        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED);
     if ours || (status.is_redirection() && status != StatusCode::NOT_MODIFIED) {
         let detail = format!("the control plane answers {} to the hub", status.as_u16());
         tracing::warn!(status = status.as_u16(), "the control plane refuses or redirects the hub; see [proxy]");

@@ -30,9 +30,13 @@ async fn q_1_to_q_4(place: &Place) {
     sent(&hub, PATH, "revokedToken=zero&ttl=0&type=JWT").await;
     sent(&hub, PATH, "revokedToken=empty&ttl=&expiryTime=&type=JWT").await;
     let thirty_days = NOW + 30 * 86400;
-    for (name, exp) in
-        [(J, NOW + 3600), ("until", FAR), ("zero", thirty_days), ("empty", thirty_days), ("a1b2c3d4-opaque", thirty_days)]
-    {
+    for (name, exp) in [
+        (J, NOW + 3600),
+        ("until", FAR),
+        ("zero", thirty_days),
+        ("empty", thirty_days),
+        ("a1b2c3d4-opaque", thirty_days),
+    ] {
         let found = live(&hub).await.into_iter().find(|(n, _)| *n == format!("token {name}"));
         assert_eq!(found.unwrap().1, Some(exp), "{name}");
     }

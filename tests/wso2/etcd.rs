@@ -62,8 +62,7 @@ async fn e_3_and_the_three_forms_of_4_3(place: &Place) {
     let client = "value=true&ttl=3600&entityId=c2&entityType=CLIENT_ID&revocationTime=1767225600000";
     put(&hub, "/v2/keys/jti/c2", client).await.expect(201);
     let all = live(&hub).await;
-    let expected =
-        ["client c2", &format!("client {CONSUMER}"), &format!("subject {ENTITY}"), &format!("token {J}")];
+    let expected = ["client c2", &format!("client {CONSUMER}"), &format!("subject {ENTITY}"), &format!("token {J}")];
     assert_eq!(all.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), expected);
     assert_eq!(all[3].1, Some(FAR));
     let revocations = get(&hub, "/v1/revocations").await.json();
@@ -76,7 +75,8 @@ async fn e_3_and_the_three_forms_of_4_3(place: &Place) {
 }
 
 async fn keys_of_every_kind_and_their_ends(place: &Place) {
-    let hub = hub_with(place, vec![json!({"name": "keys", "kind": "etcd", "untyped": "opaque", "keep_opaque": true})]).await;
+    let hub =
+        hub_with(place, vec![json!({"name": "keys", "kind": "etcd", "untyped": "opaque", "keep_opaque": true})]).await;
     assert_eq!(get(&hub, "/v2/keys/jti/").await.expect(200).text().split("\"nodes\":").nth(1).unwrap()[..3], *"[],");
     let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJqdGkiOiJhIn0.c2ln";
     put(&hub, &format!("/v2/keys/jti/{jwt}"), "value=true&ttl=3600").await.expect(201);
@@ -86,7 +86,10 @@ async fn keys_of_every_kind_and_their_ends(place: &Place) {
     let keys: Vec<_> = nodes.as_array().unwrap().iter().map(|node| node["key"].as_str().unwrap().to_owned()).collect();
     assert_eq!(keys, ["/jti/a", &format!("/jti/{J}"), "/jti/a1b2c3d4-opaque"]);
     for key in [jwt, "a", J, "a1b2c3d4-opaque"] {
-        assert_eq!(get(&hub, &format!("/v2/keys/jti/{key}")).await.expect(200).json()["node"]["key"], format!("/jti/{key}"));
+        assert_eq!(
+            get(&hub, &format!("/v2/keys/jti/{key}")).await.expect(200).json()["node"]["key"],
+            format!("/jti/{key}")
+        );
     }
     // E-8
     let missing = get(&hub, "/v2/keys/jti/zzz").await.expect(404);

@@ -103,7 +103,8 @@ async fn n_12_only_those_who_may(place: &Place) {
 
 async fn n_13_what_cannot_be_read_is_parked(place: &Place) {
     let hub = hub_with(place, sources()).await;
-    for body in ["", "no", "[]", r#"{"type":"token_revocation"}"#, r#"{"type":"else","accessToken":"x"}"#, &N_1[..322]] {
+    for body in ["", "no", "[]", r#"{"type":"token_revocation"}"#, r#"{"type":"else","accessToken":"x"}"#, &N_1[..322]]
+    {
         let answer = notify(&hub, "admin", body).await;
         assert_eq!(answer.expect(400).code(), "invalid_request", "{body}");
     }
@@ -113,7 +114,8 @@ async fn n_13_what_cannot_be_read_is_parked(place: &Place) {
     let head = "POST /internal/data/v1/notify HTTP/1.1\r\nHost: hub\r\nAuthorization: Basic YWRtaW46YWRtaW4=\r\n";
     let mut body = N_1.replace("\"user\":\"admin\"", "\"user\":\"J?rg\"").into_bytes();
     *body.iter_mut().find(|b| **b == b'?').unwrap() = 0xf6;
-    let mut raw = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let mut raw =
+        format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     raw.extend(body);
     assert_eq!(exchange(&hub, raw).await.status, 200);
     assert_eq!(names(&hub).await, [format!("token {J}")]);

@@ -58,7 +58,8 @@ async fn a_real_control_plane_is_read_with_the_hubs_own_credentials(place: &Plac
     assert_eq!(get(&hub, &format!("{BASE}/subscriptions")).await.expect(200).json(), serde_json::json!({"list": []}));
     let answer = get(&hub, &format!("{BASE}/big")).await.expect(200);
     assert!(answer.body == big && answer.header("content-length") == Some("40000000"));
-    let head = |path: &str| format!("HEAD {BASE}/{path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Basic cm9vdDpyb290\r\n");
+    let head =
+        |path: &str| format!("HEAD {BASE}/{path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Basic cm9vdDpyb290\r\n");
     let mut raw = crate::raw::Raw::connect(&hub).await;
     raw.send(head("big") + "\r\n").await;
     let head_answer = raw.answer_without_body().await.unwrap();
@@ -85,7 +86,9 @@ async fn a_real_control_plane_is_read_with_the_hubs_own_credentials(place: &Plac
     }
     // The hub's own paths are the hub's, in every spelling.
     assert_eq!(get(&hub, ARRAY).await.expect(200).text(), "[]");
-    for path in ["revokedjwt/", "revoked%6awt", "%2e%2e/%2e%2e/%2e%2e/secret", "..;/..;/..;/secret", "a/..%2f..%2fsecret"] {
+    for path in
+        ["revokedjwt/", "revoked%6awt", "%2e%2e/%2e%2e/%2e%2e/secret", "..;/..;/..;/secret", "a/..%2f..%2fsecret"]
+    {
         let raw = head(path).replace("HEAD", "GET") + "\r\n";
         assert_eq!(exchange(&hub, raw).await.status, 404, "{path}");
     }
@@ -94,7 +97,8 @@ async fn a_real_control_plane_is_read_with_the_hubs_own_credentials(place: &Plac
     assert_eq!(send(&hub, "nobody", Method::GET, &format!("{BASE}/subscriptions"), "", FORM).await.status, 401);
     assert_eq!(send(&hub, "tokens", Method::GET, &format!("{BASE}/subscriptions"), "", FORM).await.status, 403);
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-        let answer = send(&hub, "root", method.clone(), &format!("{BASE}/subscriptions"), "{}", "application/json").await;
+        let answer =
+            send(&hub, "root", method.clone(), &format!("{BASE}/subscriptions"), "{}", "application/json").await;
         assert_eq!(answer.expect(405).code(), "method_not_allowed", "{method}");
     }
     hub.stop().await;
