@@ -139,6 +139,7 @@ impl Hub {
             defaults,
             running,
             parking: store.clone(),
+            metrics: metrics.clone(),
         };
         let parts = outlets::start::Parts {
             ledger: ledger.clone(),

@@ -16,7 +16,7 @@ use crate::outlets::etcd::Directory;
 use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
 use crate::sources::start::Served;
-use crate::sources::{SharedSources, activemq_rest, etcd, native, wso2_notify};
+use crate::sources::{self, SharedSources, activemq_rest, etcd, native, parked, wso2_notify};
 
 /// The paths of the native interface and of operating, as in the OpenAPI document.
 pub const PATHS: &[(&str, &[&str])] = &[
@@ -24,11 +24,25 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/v1/revocations/{id}", &["get", "delete"]),
     ("/v1/check", &["get", "post"]),
     ("/v1/events", &["get"]),
+    ("/v1/sources", &["get"]),
+    ("/v1/outlets", &["get"]),
+    ("/v1/parked", &["get"]),
+    ("/v1/parked/{number}", &["get", "delete"]),
+    ("/v1/parked/{number}/replay", &["post"]),
     ("/livez", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
     ("/openapi.json", &["get"]),
     ("/", &["get"]),
+];
+
+/// The paths of sources that serve and of the proxy as they are by default, as in the OpenAPI document.
+pub const SERVED: &[(&str, &[&str])] = &[
+    ("/internal/data/v1/notify", &["post"]),
+    ("/internal/data/v1/{path}", &["get"]),
+    ("/api/message/tokenRevocation", &["post"]),
+    ("/v2/keys/jti/", &["get"]),
+    ("/v2/keys/jti/{key}", &["delete", "get", "put"]),
 ];
 
 /// The whole interface of a hub.
@@ -45,10 +59,15 @@ pub fn router(
         .route("/v1/revocations/{id}", get(snapshot::one))
         .route("/v1/check", get(check::by_claims).post(check::by_token))
         .route("/v1/events", get(events::events))
+        .route("/v1/outlets", get(outlets::report::list))
         .with_state(outlets.clone());
     let writing = Router::new()
         .route("/v1/revocations", native::publish())
         .route("/v1/revocations/{id}", native::unpublish())
+        .route("/v1/sources", get(sources::report::list))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
+        .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
     let mut foreign = Router::new();
     for entry in wso2_paths {

@@ -7,6 +7,8 @@ pub mod amqp1;
 pub mod etcd;
 pub mod inbox;
 pub mod native;
+pub mod parked;
+pub mod report;
 pub mod start;
 pub mod stomp;
 pub mod wso2_notify;
@@ -19,6 +21,7 @@ use axum::http::{HeaderMap, header};
 use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
+use crate::metrics::Metrics;
 use crate::revocation::{Cursor, Id};
 use crate::store::parking::Parking;
 
@@ -37,6 +40,8 @@ pub struct Sources {
     pub running: Vec<Arc<start::Running>>,
     /// Where messages are that nobody could read.
     pub parking: Arc<dyn Parking>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The defaults of clients that publish.
