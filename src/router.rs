@@ -36,6 +36,15 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/", &["get"]),
 ];
 
+/// The paths of sources that serve and of the proxy as they are by default, as in the OpenAPI document.
+pub const SERVED: &[(&str, &[&str])] = &[
+    ("/internal/data/v1/notify", &["post"]),
+    ("/internal/data/v1/{path}", &["get"]),
+    ("/api/message/tokenRevocation", &["post"]),
+    ("/v2/keys/jti/", &["get"]),
+    ("/v2/keys/jti/{key}", &["delete", "get", "put"]),
+];
+
 /// The whole interface of a hub.
 pub fn router(
     authenticator: Arc<Authenticator>,

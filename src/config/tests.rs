@@ -253,6 +253,31 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_proxy_needs_an_address_and_keeps_its_password_to_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let file = format!("password_file = \"{}\"", path.display());
+    let text = format!("[proxy]\nurl = \"https://apim:9443\"\nusername = \"hub\"\n{file}\ntimeout = \"7s\"");
+    let config = load(&text, &[]).unwrap();
+    assert_eq!((config.proxy.password.expose(), config.proxy.timeout), ("hunter2", Duration::from_secs(7)));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for (proxy, expected) in [
+        ("username = \"u\"", "proxy.url: is missing"),
+        ("url = \"u:hunter2@apim\"", "proxy.url: has to begin with https://"),
+        ("url = \"ftp://apim\"", "proxy.url: has to begin with https://"),
+        ("url = \"https://apim/internal/data/v1\"", "proxy.url: goes without path"),
+        ("url = \"https://apim\"\npassword = \"hunter2\"", "proxy.username: is missing"),
+        ("url = \"https://apim\"\ntimeout = 0", "proxy.timeout: 0 is not accepted"),
+        ("url = \"https://apim\"\nconnect_timeout = 0", "proxy.connect_timeout: 0 is not accepted"),
+        (&format!("url = \"https://apim\"\npassword = \"hunter2\"\n{file}"), "proxy.password_file: `password` is"),
+    ] {
+        let message = refusal(&format!("[proxy]\n{proxy}"), &[]);
+        assert!(message.contains(expected) && !message.contains("hunter2"), "{message} does not say {expected}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_toml_is_named() {
     let message = Config::load_from(Some(std::path::Path::new("/no/hub.toml")), [], Overrides::default());
     assert!(message.unwrap_err().to_string().starts_with("cannot read the configuration file /no/hub.toml: "));

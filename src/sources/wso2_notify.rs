@@ -19,7 +19,7 @@ use super::start::{Running, Served};
 use crate::config::Scope;
 use crate::formats::wso2::{notify as format, translate};
 use crate::http::{Caller, Code, Problem, body};
-use crate::intake::{Intake, IntakeError, Invalid, NewRevocation, Sender};
+use crate::intake::{Intake, IntakeError, NewRevocation, Sender};
 
 /// How many bytes of events may wait in memory for a store that is away: some 200,000 events of the usual size.
 const ROOM: usize = 64 << 20;
@@ -71,42 +71,33 @@ pub async fn notify(
             return Err(problem);
         }
     };
-    // What the event does name is taken all the same.
-    let nobody_pulls = event.wants_snapshot() && !inbox.pull_all();
-    if nobody_pulls {
-        park(&served, bytes.clone(), NOTHING_TO_PULL, NOBODY_PULLS.into()).await;
-    }
+    // What of it cannot be used is parked, and must not cost the rest: nobody sends it again.
+    let mut aside = (event.wants_snapshot() && !inbox.pull_all())
+        .then(|| (NOTHING_TO_PULL, Problem::new(Code::InvalidRequest, NOBODY_PULLS), NOBODY_PULLS.to_owned()));
     let mut items = translate::event(event, served.running.source.untyped);
     inbox.address(&mut items);
     let sender = served.sender(&caller);
     let size = bytes.len();
-    // One that is not acceptable must not cost the others: nobody sends them again.
-    let mut refused = None;
-    items.retain(|item| match inbox.intake.foresee(&sender, item.clone()) {
-        Ok(_) => true,
-        Err(invalid) => {
-            refused.get_or_insert(invalid);
-            false
-        }
+    items.retain(|item| {
+        let Err(invalid) = inbox.intake.foresee(&sender, item.clone()) else { return true };
+        let detail = invalid.detail.clone();
+        aside.get_or_insert((invalid.reason.code(), IntakeError::Invalid { index: 0, invalid }.into(), detail));
+        false
     });
     let committed = commit(&inbox.intake, &sender, items, served.sources.max_items).await;
-    if let Some(invalid) = refused {
-        park(&served, bytes, invalid.reason.code(), invalid.detail.clone()).await;
-        committed.or_else(|failed| keep(&served, sender, failed, size))?;
-        return Err(refusal(invalid));
+    if let Some((reason, _, detail)) = &aside {
+        park(&served, bytes, reason, detail.clone()).await;
     }
-    match committed {
-        Ok(()) if nobody_pulls => Err(Problem::new(Code::InvalidRequest, NOBODY_PULLS)),
-        Ok(()) => {
+    if let Err(failed) = committed {
+        return Err(keep(&served, sender, failed, size));
+    }
+    match aside {
+        Some((_, problem, _)) => Err(problem),
+        None => {
             inbox.link.delivered(1, "committed");
             Ok(StatusCode::OK.into_response())
         }
-        Err(failed) => keep(&served, sender, failed, size).map(IntoResponse::into_response),
     }
-}
-
-fn refusal(invalid: Invalid) -> Problem {
-    IntakeError::Invalid { index: 0, invalid }.into()
 }
 
 /// What could not be committed, and why.
@@ -127,7 +118,7 @@ async fn commit(intake: &Intake, sender: &Sender, items: Vec<NewRevocation>, at_
 }
 
 /// Keeps what could not be committed for later. It is an error all the same: it is not on disk.
-fn keep(served: &Served, sender: Sender, (error, items): Failed, size: usize) -> Result<(), Problem> {
+fn keep(served: &Served, sender: Sender, (error, items): Failed, size: usize) -> Problem {
     let inbox = &served.running.inbox;
     inbox.link.failed(&error.to_string());
     let kept = served.running.again.as_ref().is_some_and(|again| again.keep(sender, items, size));
@@ -138,7 +129,7 @@ fn keep(served: &Served, sender: Sender, (error, items): Failed, size: usize) ->
             "an event was not taken and its sender will not repeat it; compare with the list of its API Manager"
         );
     }
-    Err(error.into())
+    error.into()
 }
 
 async fn park(served: &Served, bytes: Bytes, reason: &str, detail: String) {

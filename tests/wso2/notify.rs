@@ -79,6 +79,11 @@ async fn n_9_to_n_11_rules_and_batches(place: &Place) {
     assert_eq!(answer.expect(422).code(), "invalid_text");
     assert!(names(&hub).await.contains(&"token b3".to_owned()));
     assert_eq!(place.number("select count(*) from parked where reason = 'invalid_text'").await, 1);
+    // The same for one that is not named, and nobody is there who would pull the list.
+    let unnamed = N_11.replace("\"accessToken\":\"b1\",", "").replace("b2", "b4");
+    assert_eq!(notify(&hub, "admin", &unnamed).await.expect(400).code(), "invalid_request");
+    assert!(names(&hub).await.contains(&"token b4".to_owned()));
+    assert_eq!(place.number("select count(*) from parked where reason = 'nothing_to_pull'").await, 1);
     hub.stop().await;
 }
 
