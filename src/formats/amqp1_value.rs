@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(map.get(gone), Some(&Value::Null));
         }
         assert_eq!(map.get("ttl"), Some(&Value::Text("t".repeat(300))));
-        assert_eq!(decode(&to_vec("text").unwrap()), Ok(Value::Text("text".into())));
+        assert_eq!(decode(&to_vec(&"text").unwrap()), Ok(Value::Text("text".into())));
     }
 
     #[test]
