@@ -119,6 +119,7 @@ async fn nothing_is_acknowledged_before_it_is_committed(place: &Place) {
     let mut java = Peer::java(&broker, "publish", "tokenRevocation").await;
     java.done("map a").await;
     until_tokens(&first, &["a"]).await;
+    assert_eq!(first.metric("link_failures_total", "").await, 0.0);
     wire.set(Wire::Cut);
     java.done("map b").await;
     until("a commit fails", async || (first.metric("link_failures_total", "").await >= 1.0).then_some(())).await;
