@@ -19,6 +19,7 @@ use crate::intake::{Bounds, Intake};
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::outlets::{self, Outlets};
 use crate::proxy::Proxy;
 use crate::revocation::{Cursor, Id};
@@ -128,6 +129,7 @@ impl Hub {
             max_parked: config.limits.max_parked,
             max_items: config.limits.max_items,
             defaults,
+            origin: Origin::of(ledger.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };

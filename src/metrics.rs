@@ -98,6 +98,8 @@ metrics! {
     link_failures: IntCounterVec("link_failures_total", ["direction", "name"]);
     /// Positions of the log that an outlet is behind. A rise means that the other side does not take what is sent.
     outlet_lag: IntGaugeVec("outlet_lag_positions", ["name"]);
+    /// Rules (subject, client) that an outlet sent in a WSO2 form. A rise means that Microgateway, Choreo Connect and API Manager gateways before 4.3, which cannot judge rules, go on accepting tokens that these were to stop.
+    outlet_rules: IntCounterVec("outlet_rules_total", ["name"]);
     /// Messages that are parked because they could not be read or were refused; every replica shows all of them. A rise means that revocations may be missing: see `revocation-hub parked list`.
     parked: IntGauge("parked_messages");
     /// Parked messages that went because there were too many. A rise means that bytes are lost which nobody has looked at.

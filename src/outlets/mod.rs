@@ -6,6 +6,7 @@ pub mod blind;
 pub mod check;
 pub mod etcd;
 pub mod events;
+pub mod form;
 mod list;
 pub mod operate;
 pub mod publisher;

@@ -15,6 +15,7 @@ use crate::intake::{Intake, Sender};
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::store::parking::Parking;
 
 /// What every source is made from.
@@ -31,6 +32,8 @@ pub struct Parts {
     pub max_items: usize,
     /// What a source that says nothing of its own gets.
     pub defaults: Defaults,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The one clock.
@@ -45,6 +48,8 @@ pub struct Running {
     pub inbox: Inbox,
     /// What is there already.
     pub known: Arc<dyn Known>,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// For a sender that repeats nothing: what could not be committed at once.
     pub again: Option<wso2_notify::Again>,
 }
@@ -114,7 +119,8 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         };
         let (again, waiting) = wso2_notify::again();
         let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
-        let running = Arc::new(Running { source: source.clone(), inbox, known: parts.known.clone(), again });
+        let (known, origin) = (parts.known.clone(), parts.origin.clone());
+        let running = Arc::new(Running { source: source.clone(), inbox, known, origin, again });
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {
