@@ -18,6 +18,8 @@ use crate::metrics::Metrics;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause. Short, because every second of it is one in which a revocation does not arrive.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// What a session may still do when the hub stops: finish what it has in hand.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A session that lasted so long was a good one, and the next pause is a first one.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// How often trouble that goes on is said again.
@@ -221,7 +223,7 @@ impl Link {
 
 /// Keeps a link up until `stop`: one session after the other, with pauses that grow while sessions fail and are cut at
 /// random, so that many hubs do not return together. A session says [`State::Connected`] when it is one, and returns only
-/// by failing; when `stop` is cancelled its future is dropped, unless it ends by itself.
+/// by failing; when `stop` is cancelled it has a moment to finish what it has in hand.
 pub async fn keep_up<F, S>(link: &Link, stop: &CancellationToken, mut session: F)
 where
     F: FnMut() -> S,
@@ -232,10 +234,16 @@ where
     loop {
         link.is(State::Connecting);
         let began = Instant::now();
+        let session = session();
+        tokio::pin!(session);
         let error = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
-            Err(error) = session() => error,
+            () = stop.cancelled() => {
+                // What is committed should be acknowledged too; otherwise it comes again.
+                let _ = tokio::time::timeout(LAST_WORDS, session).await;
+                break;
+            }
+            Err(error) = &mut session => error,
         };
         if began.elapsed() >= GOOD_SESSION {
             (pause, said) = (FIRST_PAUSE, None);

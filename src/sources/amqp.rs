@@ -52,7 +52,7 @@ async fn session(running: &Running, broker: &Broker) -> anyhow::Result<Infallibl
         inbox.pull_all();
     }
     loop {
-        let mut deliveries = vec![first(&mut consumer, &connected.connection, &channel).await?];
+        let mut deliveries = vec![first(&mut consumer, &connected.connection, &channel, &inbox.stop).await?];
         while deliveries.len() < MAX_BATCH
             && let Some(delivery) = consumer.next().now_or_never()
         {
@@ -67,10 +67,19 @@ async fn session(running: &Running, broker: &Broker) -> anyhow::Result<Infallibl
 
 /// Waits for a message. Looks at the connection itself as well: a subscription that nobody has told of its end would be
 /// deaf, and a source that is deaf looks like one that nothing is sent to.
-async fn first(consumer: &mut Consumer, connection: &Connection, channel: &Channel) -> anyhow::Result<Delivery> {
+async fn first(
+    consumer: &mut Consumer,
+    connection: &Connection,
+    channel: &Channel,
+    stop: &CancellationToken,
+) -> anyhow::Result<Delivery> {
     loop {
-        if let Ok(delivery) = tokio::time::timeout(LOOK, consumer.next()).await {
-            return next(delivery);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => anyhow::bail!("the hub is stopping"),
+            delivery = tokio::time::timeout(LOOK, consumer.next()) => if let Ok(delivery) = delivery {
+                return next(delivery);
+            },
         }
         anyhow::ensure!(connection.status().connected() && channel.status().connected(), "the connection broke");
     }
