@@ -15,6 +15,10 @@ use crate::store::{Change, Commit, Outcome, Store, StoreError};
 /// How many changes one transaction takes, so that its duration stays bounded. A larger request goes alone.
 const MAX_BATCH: usize = 4096;
 
+/// With so many changes a transaction does not wait for more to join: the cost of a commit is spread thin enough, and what
+/// comes next is better parsed while the database works than after it.
+const ENOUGH: usize = 1000;
+
 /// How long an answer waits for the feed to take the commit in. The commit is on disk already; a feed that is late only
 /// means that the sender may not see its own revocation at once.
 const VISIBILITY_PATIENCE: Duration = Duration::from_secs(1);
@@ -66,7 +70,7 @@ impl Committer {
             let mut batch = vec![first];
             // Requests that are just being read get the chance to come along.
             tokio::task::yield_now().await;
-            while size < MAX_BATCH {
+            while size < ENOUGH {
                 let Ok(job) = self.jobs.try_recv() else { break };
                 if size + job.changes.len() > MAX_BATCH {
                     held = Some(job);

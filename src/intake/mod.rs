@@ -196,9 +196,10 @@ impl Intake {
                 IntakeError::Invalid { index, invalid }
             })?;
             let over = revocation.exp.is_over(now, self.bounds.clock_skew);
-            ids.push((revocation.target.id(), over));
+            let id = revocation.target.id();
+            ids.push((id, over));
             if !over {
-                changes.push(Change::Revoke(revocation));
+                changes.push(Change::Revoke(id, revocation));
             }
         }
         // With nothing to store there is still a cursor to report, which the committer reads with an empty batch.

@@ -33,10 +33,25 @@ use crate::revocation::{Epoch, Id, Revocation, Row};
 /// One change that intake asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make a target invalid, or widen what is already there.
-    Revoke(Revocation),
+    /// Make a target invalid, or widen what is already there. With the target's id, because a digest is worth computing
+    /// only once; see [`Change::revoke`].
+    Revoke(Id, Revocation),
     /// Take a revocation back.
     Lift(Id),
+}
+
+impl Change {
+    /// The change that revokes.
+    pub fn revoke(revocation: Revocation) -> Self {
+        Self::Revoke(revocation.target.id(), revocation)
+    }
+
+    /// The id of the target that it changes.
+    pub fn id(&self) -> Id {
+        match self {
+            Change::Revoke(id, _) | Change::Lift(id) => *id,
+        }
+    }
 }
 
 /// What became of one [`Change`].

@@ -6,9 +6,11 @@
 //! pool tests each connection with a round trip whenever it comes back, and while the server refuses connections it
 //! keeps a caller waiting until the timeout instead of telling it so.)
 //!
-//! **Round trips** of an append: one when every target is new. Else `begin` with the lock; the rows to change; all writes
-//! in one statement; `commit`.
+//! **Round trips** of an append: one when every target is new and they are few. Many new ones: `begin` with the lock and
+//! the positions; `COPY`; its end; `commit`. Else `begin` with the lock; the rows to change; all writes in one statement;
+//! `commit`.
 
+mod copy;
 mod error;
 mod hints;
 mod session;
@@ -33,7 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::error::{explain, lost_connection};
 use self::sql::{BEGIN_LOG, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, WRITE, WRITE_AND_NOTIFY};
-use super::{Change, Commit, Options, Page, Store, StoreError, merge, migrations};
+use super::merge::{self, Plan};
+use super::{Change, Commit, Options, Page, Store, StoreError, migrations};
 use crate::revocation::{Epoch, Id, Row};
 
 /// Applying migrations may have to rewrite a large table.
@@ -69,6 +72,13 @@ pub struct PostgresStore {
 struct Failed {
     error: StoreError,
     retry: bool,
+}
+
+impl Failed {
+    /// Nobody can say whether it was committed, unless the server does.
+    fn at_commit(error: sqlx::Error) -> Self {
+        Self { error: explain(error), retry: false }
+    }
 }
 
 impl From<sqlx::Error> for Failed {
@@ -176,14 +186,24 @@ impl PostgresStore {
         if careful || changes.is_empty() || changes.iter().any(|change| matches!(change, Change::Lift(_))) {
             return Ok(None);
         }
-        let mut plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let fresh = if plan.rows.len() < copy::WORTHWHILE {
+            self.insert(conn, plan).await?
+        } else {
+            copy::append(conn, plan, self.listen_notify).await?
+        };
+        if fresh.is_none() {
+            self.caution.store(CAUTION, Relaxed);
+        }
+        Ok(fresh)
+    }
+
+    /// Inserts what is planned for an empty log, in one statement; `None` when a target was there.
+    async fn insert(&self, conn: &mut PgConnection, mut plan: Plan) -> Result<Option<Commit>, Failed> {
         let write = sqlx::query(if self.listen_notify { FRESH_AND_NOTIFY } else { FRESH });
         let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed());
         let log = match write.fetch_one(&mut *conn).await {
-            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
-                self.caution.store(CAUTION, Relaxed);
-                return Ok(None);
-            }
+            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
             Err(sqlx::Error::RowNotFound) => return Err(no_log().into()),
             // A connection that is lost here may have committed. Doing it again then finds it done.
             result => result?,
@@ -217,8 +237,7 @@ impl PostgresStore {
         } else {
             let write = sqlx::query(if self.listen_notify { WRITE_AND_NOTIFY } else { WRITE });
             values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).execute(&mut *conn).await?;
-            // From here on nobody can say whether it was committed, unless the server does.
-            conn.execute("commit").await.map_err(|e| Failed { error: explain(e), retry: false })?;
+            conn.execute("commit").await.map_err(Failed::at_commit)?;
         }
         Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
     }
