@@ -1,7 +1,7 @@
 //! The log in Postgres.
 //!
-//! **Connections.** All appends of this hub go over one connection of their own: they would stand in one queue at the
-//! `log` row anyway. Everything else shares a few others. A connection is taken out of its place and only put back
+//! **Connections.** All appends of this hub go over two connections of their own: they stand in one queue at the `log` row
+//! anyway, and with the second one waiting there the server goes from one to the next by itself. Everything else shares a few others. A connection is taken out of its place and only put back
 //! after success, so it needs no clean-up: an error or a dropped future drops it, and the server rolls back. (sqlx's
 //! pool tests each connection with a round trip whenever it comes back, and while the server refuses connections it
 //! keeps a caller waiting until the timeout instead of telling it so.)
@@ -42,6 +42,9 @@ use crate::revocation::{Epoch, Id, Row};
 /// Applying migrations may have to rewrite a large table.
 const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
 
+/// How many appends may be with the server at once.
+const WRITERS: u32 = 2;
+
 type PgQuery = Query<'static, Postgres, PgArguments>;
 
 /// How many appends go without [`FRESH`] after it met a target that was there: a source that repeats itself does so in
@@ -55,9 +58,13 @@ pub struct PostgresStore {
     idle: Mutex<Vec<PgConnection>>,
     /// How many of them may exist.
     permits: Semaphore,
-    writer: tokio::sync::Mutex<Option<PgConnection>>,
-    /// The server's process id of the writer's connection.
-    writing: Arc<AtomicI32>,
+    /// Connections for appends that nobody uses at the moment, each with the number of its place in `writing`.
+    writers: Mutex<Vec<(usize, Option<PgConnection>)>>,
+    /// As many permits as there are places for writers.
+    may_write: Semaphore,
+    places: u32,
+    /// The server's process ids of the writers' connections.
+    writing: Arc<[AtomicI32]>,
     /// How many appends still go the careful way; see [`CAUTION`].
     caution: AtomicU32,
     limit: Duration,
@@ -65,6 +72,27 @@ pub struct PostgresStore {
     listen_notify: bool,
     listener: Mutex<Option<JoinHandle<()>>>,
     closed: CancellationToken,
+}
+
+/// A writer's place, taken for one append. It goes back without the connection unless that was put back before.
+struct Writer<'a> {
+    places: &'a Mutex<Vec<(usize, Option<PgConnection>)>>,
+    place: usize,
+    conn: Option<PgConnection>,
+}
+
+impl<'a> Writer<'a> {
+    /// With a permit in hand, so there is a place. The one used last first: its connection is the least likely to have died.
+    fn take(places: &'a Mutex<Vec<(usize, Option<PgConnection>)>>) -> Self {
+        let (place, conn) = places.lock().pop().unwrap_or_default();
+        Self { places, place, conn }
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.places.lock().push((self.place, self.conn.take()));
+    }
 }
 
 /// An append that failed, and whether it is certain that nothing of it was or will be committed and that a new
@@ -97,12 +125,15 @@ impl PostgresStore {
     /// Does not connect yet.
     pub fn new(url: &str, options: &Options) -> Result<Self, StoreError> {
         let connect = session::parse(url)?;
+        let places = options.max_connections.saturating_sub(1).clamp(1, WRITERS);
         Ok(Self {
             connect,
             idle: Mutex::default(),
-            permits: Semaphore::new(options.max_connections.saturating_sub(1).max(1) as usize),
-            writer: tokio::sync::Mutex::default(),
-            writing: Arc::default(),
+            permits: Semaphore::new(options.max_connections.saturating_sub(places).max(1) as usize),
+            writers: Mutex::new((0..places as usize).map(|place| (place, None)).collect()),
+            may_write: Semaphore::new(places as usize),
+            places,
+            writing: (0..places).map(|_| AtomicI32::new(0)).collect(),
             caution: AtomicU32::new(0),
             limit: options.timeout,
             hints: Arc::default(),
@@ -277,12 +308,14 @@ impl Store for PostgresStore {
 
     async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError> {
         self.bounded(async {
-            let mut slot = self.writer.lock().await;
-            // A connection that has rested in its slot may have died there; that costs one try.
-            if let Some(mut conn) = slot.take() {
+            let closed = |_| StoreError::Unavailable("Postgres: closed".into());
+            let _permit = self.may_write.acquire().await.map_err(closed)?;
+            let mut writer = Writer::take(&self.writers);
+            // A connection that has rested may have died meanwhile; that costs one try.
+            if let Some(mut conn) = writer.conn.take() {
                 match self.append_on(&mut conn, changes, now, skew).await {
                     Ok(commit) => {
-                        *slot = Some(conn);
+                        writer.conn = Some(conn);
                         return Ok(commit);
                     }
                     Err(failed) if failed.retry => {}
@@ -290,9 +323,9 @@ impl Store for PostgresStore {
                 }
             }
             let (mut conn, process) = self.open().await?;
-            self.writing.store(process, Relaxed);
+            self.writing[writer.place].store(process, Relaxed);
             let commit = self.append_on(&mut conn, changes, now, skew).await.map_err(|failed| failed.error)?;
-            *slot = Some(conn);
+            writer.conn = Some(conn);
             Ok(commit)
         })
         .await
@@ -332,7 +365,11 @@ impl Store for PostgresStore {
         self.closed.cancel();
         let listener = self.listener.lock().take();
         let work = async {
-            if let Some(conn) = self.writer.lock().await.take() {
+            // Appends that are on their way come to their end first.
+            let _ = self.may_write.acquire_many(self.places).await;
+            self.may_write.close();
+            let writers: Vec<_> = self.writers.lock().iter_mut().filter_map(|(_, conn)| conn.take()).collect();
+            for conn in writers {
                 let _ = conn.close().await;
             }
             self.permits.close();
