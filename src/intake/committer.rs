@@ -1,9 +1,15 @@
 //! The committer: one transaction after the other, each with everything that has come together meanwhile.
+//!
+//! Of large transactions two are handed to the store at once, which keeps them apart and in an order of its own: nothing
+//! here or in the feed depends on which of the two comes first, and when one fails the other stands by itself. They hold
+//! different requests, whose senders all still wait for an answer, so no order between them was ever promised.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::IntakeError;
@@ -14,6 +20,17 @@ use crate::store::{Change, Commit, Outcome, Store, StoreError};
 
 /// How many changes one transaction takes, so that its duration stays bounded. A larger request goes alone.
 const MAX_BATCH: usize = 4096;
+
+/// With so many changes a transaction does not wait for more to join: the cost of a commit is spread thin enough, and what
+/// comes next is better parsed while the database works than after it.
+const ENOUGH: usize = 1000;
+
+/// So many transactions are on their way at once when they are large. The store lets only one write at a time; the other
+/// stands ready, so that the store has no pause between them. Small ones wait here and become one.
+const AT_ONCE: usize = 2;
+
+/// What counts as large.
+pub(super) const LARGE: usize = 256;
 
 /// How long an answer waits for the feed to take the commit in. The commit is on disk already; a feed that is late only
 /// means that the sender may not see its own revocation at once.
@@ -34,9 +51,39 @@ pub struct Committed {
     pub outcomes: Vec<Outcome>,
 }
 
+/// What goes into one transaction.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    size: usize,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Takes the request in, or gives it back when both together would be too much.
+    fn join(&mut self, job: Job) -> Result<(), Job> {
+        if !self.is_empty() && self.size + job.changes.len() > MAX_BATCH {
+            return Err(job);
+        }
+        self.size += job.changes.len();
+        self.jobs.push(job);
+        Ok(())
+    }
+}
+
 /// The task that commits.
 pub struct Committer {
     jobs: mpsc::Receiver<Job>,
+    /// Is notified of each large request. Of small ones it need not hear before a transaction has ended.
+    large: Arc<Notify>,
+    desk: Desk,
+}
+
+/// What it takes to commit.
+struct Desk {
     store: Arc<dyn Store>,
     clock: Clock,
     skew: i64,
@@ -46,45 +93,63 @@ pub struct Committer {
 impl Committer {
     pub(super) fn new(
         jobs: mpsc::Receiver<Job>,
+        large: Arc<Notify>,
         store: Arc<dyn Store>,
         clock: Clock,
         skew: i64,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { jobs, store, clock, skew, metrics }
+        Self { jobs, large, desk: Desk { store, clock, skew, metrics } }
     }
 
     /// Runs until every [`super::Intake`] is gone and the queue is empty. `commits` takes each commit to the feed;
     /// `applied` tells how far the feed has come.
-    pub async fn run(mut self, commits: mpsc::Sender<Commit>, applied: watch::Receiver<u64>) {
+    pub async fn run(self, commits: mpsc::Sender<Commit>, applied: watch::Receiver<u64>) {
+        let Self { mut jobs, large, desk } = self;
+        let mut running = FuturesUnordered::new();
+        let mut next = Batch::default();
         let mut held = None;
-        while let Some(first) = match held.take() {
-            Some(job) => Some(job),
-            None => self.jobs.recv().await,
-        } {
-            let mut size = first.changes.len();
-            let mut batch = vec![first];
-            // Requests that are just being read get the chance to come along.
-            tokio::task::yield_now().await;
-            while size < MAX_BATCH {
-                let Ok(job) = self.jobs.try_recv() else { break };
-                if size + job.changes.len() > MAX_BATCH {
+        loop {
+            while next.size < ENOUGH {
+                let Some(job) = held.take().or_else(|| jobs.try_recv().ok()) else { break };
+                if let Err(job) = next.join(job) {
                     held = Some(job);
                     break;
                 }
-                size += job.changes.len();
-                batch.push(job);
             }
-            self.commit(batch, &commits, &applied).await;
+            let full = next.size >= LARGE || held.is_some();
+            if !next.is_empty() && (running.is_empty() || (full && running.len() < AT_ONCE)) {
+                running.push(desk.commit(std::mem::take(&mut next), &commits, &applied));
+            } else if running.is_empty() {
+                held = jobs.recv().await;
+                if held.is_none() {
+                    return;
+                }
+            } else {
+                tokio::select! {
+                    Some(()) = running.next() => {}
+                    () = large.notified(), if running.len() < AT_ONCE => {}
+                }
+            }
+            if running.is_empty() {
+                // Requests that are just being read get the chance to come along.
+                tokio::task::yield_now().await;
+            }
         }
     }
+}
 
-    async fn commit(&self, batch: Vec<Job>, commits: &mpsc::Sender<Commit>, applied: &watch::Receiver<u64>) {
+impl Desk {
+    async fn commit(&self, batch: Batch, commits: &mpsc::Sender<Commit>, applied: &watch::Receiver<u64>) {
         let mut changes = Vec::new();
-        let mut replies = Vec::with_capacity(batch.len());
-        for mut job in batch {
+        let mut replies = Vec::with_capacity(batch.jobs.len());
+        for mut job in batch.jobs {
             replies.push((job.changes.len(), job.reply));
-            changes.append(&mut job.changes);
+            if changes.is_empty() {
+                changes = job.changes;
+            } else {
+                changes.append(&mut job.changes);
+            }
         }
         let began = Instant::now();
         let result = self.store.append(&changes, self.clock.now(), self.skew).await;

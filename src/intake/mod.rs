@@ -20,7 +20,7 @@ mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use committer::{Committed, Committer};
 pub use validate::{Invalid, Reason};
@@ -168,6 +168,7 @@ pub struct Bounds {
 #[derive(Clone)]
 pub struct Intake {
     queue: mpsc::Sender<committer::Job>,
+    large: Arc<Notify>,
     store: Arc<dyn Store>,
     clock: Clock,
     bounds: Bounds,
@@ -181,8 +182,10 @@ impl Intake {
     /// Intake and the committer to run beside it.
     pub fn new(store: Arc<dyn Store>, clock: Clock, bounds: Bounds, metrics: Arc<Metrics>) -> (Self, Committer) {
         let (queue, jobs) = mpsc::channel(4096);
-        let committer = Committer::new(jobs, store.clone(), clock.clone(), bounds.clock_skew, metrics.clone());
-        (Self { queue, store, clock, bounds, metrics }, committer)
+        let large = Arc::<Notify>::default();
+        let committer =
+            Committer::new(jobs, large.clone(), store.clone(), clock.clone(), bounds.clock_skew, metrics.clone());
+        (Self { queue, large, store, clock, bounds, metrics }, committer)
     }
 
     /// Checks everything, commits everything in one transaction, and answers when that is on disk.
@@ -196,9 +199,10 @@ impl Intake {
                 IntakeError::Invalid { index, invalid }
             })?;
             let over = revocation.exp.is_over(now, self.bounds.clock_skew);
-            ids.push((revocation.target.id(), over));
+            let id = revocation.target.id();
+            ids.push((id, over));
             if !over {
-                changes.push(if span { Change::RevokeFor(revocation) } else { Change::Revoke(revocation) });
+                changes.push(if span { Change::RevokeFor(id, revocation) } else { Change::Revoke(id, revocation) });
             }
         }
         // With nothing to store there is still a cursor to report, which the committer reads with an empty batch.
@@ -255,10 +259,12 @@ impl Intake {
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Committed, IntakeError> {
         let (reply, answer) = oneshot::channel();
+        let large = changes.len() >= committer::LARGE;
         let job = committer::Job { changes, reply };
         match tokio::time::timeout(QUEUE_PATIENCE, self.queue.send(job)).await {
             Err(_) => return Err(IntakeError::Busy),
             Ok(Err(_)) => return Err(IntakeError::Stopping),
+            Ok(Ok(())) if large => self.large.notify_one(),
             Ok(Ok(())) => {}
         }
         answer.await.map_err(|_| IntakeError::Stopping)?

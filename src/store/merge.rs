@@ -1,6 +1,6 @@
 //! What a change does to the row of its target: the same for every engine.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{Change, Outcome};
 use crate::revocation::{Id, Row};
@@ -32,68 +32,75 @@ impl Plan {
 
 /// The ids that a batch touches, each once.
 pub fn ids(changes: &[Change]) -> Vec<Id> {
-    let mut ids: Vec<Id> = changes.iter().map(id_of).collect();
+    let mut ids: Vec<Id> = changes.iter().map(Change::id).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
 }
 
-fn id_of(change: &Change) -> Id {
-    match change {
-        Change::Revoke(r) | Change::RevokeFor(r) => r.target.id(),
-        Change::Lift(id) => *id,
-    }
-}
-
 /// Plans a batch against what is stored. `existing` holds the stored rows of [`ids`], `head` is the head under the lock.
 /// Each target gets one position, the position of its last change in the batch, and positions are gap-free after `head`.
 pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i64) -> Plan {
-    let mut current: HashMap<Id, Row> =
-        existing.into_iter().filter(|row| !row.revocation.exp.is_over(now, skew)).map(|row| (row.id, row)).collect();
+    // One row per target, as it stands after the changes so far.
+    let mut rows: Vec<Row> = existing.into_iter().filter(|row| !row.revocation.exp.is_over(now, skew)).collect();
+    rows.reserve(changes.len());
+    let mut places: HashMap<Id, usize> = HashMap::with_capacity(rows.len() + changes.len());
+    places.extend(rows.iter().enumerate().map(|(at, row)| (row.id, at)));
     // The order in which targets last changed; a slot that was overtaken is emptied.
-    let mut order: Vec<Option<Id>> = Vec::new();
-    let mut slots: HashMap<Id, usize> = HashMap::new();
+    let mut order: Vec<Option<usize>> = Vec::with_capacity(changes.len());
+    let mut slots: Vec<Option<usize>> = vec![None; rows.len()];
     let mut verdicts = Vec::with_capacity(changes.len());
     for change in changes {
-        let id = id_of(change);
-        let next = match change {
-            Change::Revoke(r) | Change::RevokeFor(r) => match current.get(&id) {
-                Some(row) if !row.lifted => widened(row, r, matches!(change, Change::RevokeFor(_))),
-                Some(tombstone) => Some(renewed(tombstone, r)),
-                None => Some(Row { seq: 0, id, lifted: false, revocation: r.clone() }),
-            },
-            Change::Lift(_) => match current.get(&id) {
-                Some(row) if !row.lifted => Some(Row { lifted: true, ..row.clone() }),
-                _ => None,
-            },
+        let place = places.get(&change.id()).copied();
+        let next = match (change, place.map(|at| &rows[at])) {
+            (Change::Revoke(_, r), Some(row)) if !row.lifted => widened(row, r, false),
+            (Change::RevokeFor(_, r), Some(row)) if !row.lifted => widened(row, r, true),
+            (Change::Revoke(_, r) | Change::RevokeFor(_, r), Some(tombstone)) => Some(renewed(tombstone, r)),
+            (Change::Revoke(id, r) | Change::RevokeFor(id, r), None) => {
+                Some(Row { seq: 0, id: *id, lifted: false, revocation: r.clone() })
+            }
+            (Change::Lift(_), Some(row)) if !row.lifted => Some(Row { lifted: true, ..row.clone() }),
+            (Change::Lift(_), _) => None,
         };
         let changed = next.is_some();
-        if let Some(row) = next {
-            current.insert(id, row);
-            if let Some(slot) = slots.insert(id, order.len()) {
+        let place = match (next, place) {
+            (None, place) => place,
+            (Some(row), Some(at)) => {
+                rows[at] = row;
+                Some(at)
+            }
+            (Some(row), None) => {
+                places.insert(row.id, rows.len());
+                rows.push(row);
+                slots.push(None);
+                Some(rows.len() - 1)
+            }
+        };
+        if let Some(at) = place.filter(|_| changed) {
+            if let Some(slot) = slots[at].replace(order.len()) {
                 order[slot] = None;
             }
-            order.push(Some(id));
+            order.push(Some(at));
         }
-        verdicts.push((id, changed, matches!(change, Change::Lift(_))));
+        verdicts.push((place, changed, matches!(change, Change::Lift(_))));
     }
     let mut plan = Plan { head, ..Plan::default() };
-    for id in order.into_iter().flatten() {
+    for at in order.iter().flatten() {
         plan.head += 1;
-        if let Some(row) = current.get_mut(&id) {
-            row.seq = plan.head;
-            plan.rows.push(row.clone());
-        }
+        rows[*at].seq = plan.head;
     }
     plan.outcomes = verdicts
         .into_iter()
-        .map(|(id, changed, lift)| match (current.get(&id), changed, lift) {
-            (Some(row), true, false) => Outcome::Revoked(row.seq),
-            (Some(row), true, true) => Outcome::Lifted(row.seq),
-            (Some(row), false, false) => Outcome::Unchanged(row.seq),
+        .map(|(place, changed, lift)| match (place.map(|at| rows[at].seq), changed, lift) {
+            (Some(seq), true, false) => Outcome::Revoked(seq),
+            (Some(seq), true, true) => Outcome::Lifted(seq),
+            (Some(seq), false, false) => Outcome::Unchanged(seq),
             (_, _, _) => Outcome::NotFound,
         })
         .collect();
+    // The usual case, every target new and named once: the rows are in order as they are.
+    let in_order = order.len() == rows.len() && order.iter().enumerate().all(|(at, row)| *row == Some(at));
+    plan.rows = if in_order { rows } else { order.into_iter().flatten().map(|at| rows[at].clone()).collect() };
     plan
 }
 
@@ -129,7 +136,7 @@ mod tests {
     use crate::revocation::{Expiry, Kind, Revocation, Target};
 
     fn revoke(jti: &str, exp: i64) -> Change {
-        Change::Revoke(Revocation {
+        Change::revoke(Revocation {
             target: Target { kind: Kind::Token, iss: None, value: jti.into() },
             issued_before: None,
             exp: Expiry(exp),
@@ -157,9 +164,9 @@ mod tests {
     #[test]
     fn idempotent_the_same_span_again_says_nothing_new_of_a_token() {
         let at = |kind, revoked_at, span: i64| {
-            let Change::Revoke(mut r) = revoke("a", revoked_at + span) else { unreachable!() };
+            let Change::Revoke(_, mut r) = revoke("a", revoked_at + span) else { unreachable!() };
             (r.target.kind, r.revoked_at) = (kind, revoked_at);
-            Change::RevokeFor(r)
+            Change::RevokeFor(r.target.id(), r)
         };
         let rows = plan(&[at(Kind::Token, 1000, 60)], vec![], 0, 0, 0).rows;
         let again = |change| plan(&[change], rows.clone(), 1, 1010, 0).outcomes;

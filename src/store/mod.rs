@@ -35,13 +35,28 @@ use crate::revocation::{Epoch, Id, Revocation, Row};
 /// One change that intake asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Make a target invalid, or widen what is already there.
-    Revoke(Revocation),
+    /// Make a target invalid, or widen what is already there. With the target's id, because a digest is worth computing
+    /// only once; see [`Change::revoke`].
+    Revoke(Id, Revocation),
     /// The same, but its expiry is only a span from now (a `ttl`, or the longest life of a token). A token's own expiry
     /// does not move, so when a single token is named again the same span again says nothing new.
-    RevokeFor(Revocation),
+    RevokeFor(Id, Revocation),
     /// Take a revocation back.
     Lift(Id),
+}
+
+impl Change {
+    /// The change that revokes.
+    pub fn revoke(revocation: Revocation) -> Self {
+        Self::Revoke(revocation.target.id(), revocation)
+    }
+
+    /// The id of the target that it changes.
+    pub fn id(&self) -> Id {
+        match self {
+            Change::Revoke(id, _) | Change::RevokeFor(id, _) | Change::Lift(id) => *id,
+        }
+    }
 }
 
 /// What became of one [`Change`].

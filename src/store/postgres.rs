@@ -1,14 +1,16 @@
 //! The log in Postgres.
 //!
-//! **Connections.** All appends of this hub go over one connection of their own: they would stand in one queue at the
-//! `log` row anyway. Everything else shares a few others. A connection is taken out of its place and only put back
+//! **Connections.** All appends of this hub go over two connections of their own: they stand in one queue at the `log` row
+//! anyway, and with the second one waiting there the server goes from one to the next by itself. Everything else shares a few others. A connection is taken out of its place and only put back
 //! after success, so it needs no clean-up: an error or a dropped future drops it, and the server rolls back. (sqlx's
 //! pool tests each connection with a round trip whenever it comes back, and while the server refuses connections it
 //! keeps a caller waiting until the timeout instead of telling it so.)
 //!
-//! **Round trips** of an append: one when every target is new. Else `begin` with the lock; the rows to change; all writes
-//! in one statement; `commit`.
+//! **Round trips** of an append: one when every target is new and they are few. Many new ones: `begin` with the lock and
+//! the positions; `COPY`; its end; `commit`. Else `begin` with the lock; the rows to change; all writes in one statement;
+//! `commit`.
 
+mod copy;
 mod error;
 mod hints;
 mod links;
@@ -34,11 +36,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::error::{explain, lost_connection};
 use self::sql::{BEGIN_LOG, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, WRITE, WRITE_AND_NOTIFY};
-use super::{Change, Commit, Options, Page, Store, StoreError, merge, migrations};
+use super::merge::{self, Plan};
+use super::{Change, Commit, Options, Page, Store, StoreError, migrations};
 use crate::revocation::{Epoch, Id, Row};
 
 /// Applying migrations may have to rewrite a large table.
 const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
+
+/// How many appends may be with the server at once.
+const WRITERS: u32 = 2;
 
 type PgQuery = Query<'static, Postgres, PgArguments>;
 
@@ -53,9 +59,13 @@ pub struct PostgresStore {
     idle: Mutex<Vec<PgConnection>>,
     /// How many of them may exist.
     permits: Semaphore,
-    writer: tokio::sync::Mutex<Option<PgConnection>>,
-    /// The server's process id of the writer's connection.
-    writing: Arc<AtomicI32>,
+    /// Connections for appends that nobody uses at the moment, each with the number of its place in `writing`.
+    writers: Mutex<Vec<(usize, Option<PgConnection>)>>,
+    /// As many permits as there are places for writers.
+    may_write: Semaphore,
+    places: u32,
+    /// The server's process ids of the writers' connections.
+    writing: Arc<[AtomicI32]>,
     /// How many appends still go the careful way; see [`CAUTION`].
     caution: AtomicU32,
     limit: Duration,
@@ -65,11 +75,39 @@ pub struct PostgresStore {
     closed: CancellationToken,
 }
 
+/// A writer's place, taken for one append. It goes back without the connection unless that was put back before.
+struct Writer<'a> {
+    places: &'a Mutex<Vec<(usize, Option<PgConnection>)>>,
+    place: usize,
+    conn: Option<PgConnection>,
+}
+
+impl<'a> Writer<'a> {
+    /// With a permit in hand, so there is a place. The one used last first: its connection is the least likely to have died.
+    fn take(places: &'a Mutex<Vec<(usize, Option<PgConnection>)>>) -> Self {
+        let (place, conn) = places.lock().pop().unwrap_or_default();
+        Self { places, place, conn }
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.places.lock().push((self.place, self.conn.take()));
+    }
+}
+
 /// An append that failed, and whether it is certain that nothing of it was or will be committed and that a new
 /// connection may do better.
 struct Failed {
     error: StoreError,
     retry: bool,
+}
+
+impl Failed {
+    /// Nobody can say whether it was committed, unless the server does.
+    fn at_commit(error: sqlx::Error) -> Self {
+        Self { error: explain(error), retry: false }
+    }
 }
 
 impl From<sqlx::Error> for Failed {
@@ -88,12 +126,15 @@ impl PostgresStore {
     /// Does not connect yet.
     pub fn new(url: &str, options: &Options) -> Result<Self, StoreError> {
         let connect = session::parse(url)?;
+        let places = options.max_connections.saturating_sub(1).clamp(1, WRITERS);
         Ok(Self {
             connect,
             idle: Mutex::default(),
-            permits: Semaphore::new(options.max_connections.saturating_sub(1).max(1) as usize),
-            writer: tokio::sync::Mutex::default(),
-            writing: Arc::default(),
+            permits: Semaphore::new(options.max_connections.saturating_sub(places).max(1) as usize),
+            writers: Mutex::new((0..places as usize).map(|place| (place, None)).collect()),
+            may_write: Semaphore::new(places as usize),
+            places,
+            writing: (0..places).map(|_| AtomicI32::new(0)).collect(),
             caution: AtomicU32::new(0),
             limit: options.timeout,
             hints: Arc::default(),
@@ -177,14 +218,24 @@ impl PostgresStore {
         if careful || changes.is_empty() || changes.iter().any(|change| matches!(change, Change::Lift(_))) {
             return Ok(None);
         }
-        let mut plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let fresh = if plan.rows.len() < copy::WORTHWHILE {
+            self.insert(conn, plan).await?
+        } else {
+            copy::append(conn, plan, self.listen_notify).await?
+        };
+        if fresh.is_none() {
+            self.caution.store(CAUTION, Relaxed);
+        }
+        Ok(fresh)
+    }
+
+    /// Inserts what is planned for an empty log, in one statement; `None` when a target was there.
+    async fn insert(&self, conn: &mut PgConnection, mut plan: Plan) -> Result<Option<Commit>, Failed> {
         let write = sqlx::query(if self.listen_notify { FRESH_AND_NOTIFY } else { FRESH });
         let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed());
         let log = match write.fetch_one(&mut *conn).await {
-            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
-                self.caution.store(CAUTION, Relaxed);
-                return Ok(None);
-            }
+            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
             Err(sqlx::Error::RowNotFound) => return Err(no_log().into()),
             // A connection that is lost here may have committed. Doing it again then finds it done.
             result => result?,
@@ -218,8 +269,7 @@ impl PostgresStore {
         } else {
             let write = sqlx::query(if self.listen_notify { WRITE_AND_NOTIFY } else { WRITE });
             values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).execute(&mut *conn).await?;
-            // From here on nobody can say whether it was committed, unless the server does.
-            conn.execute("commit").await.map_err(|e| Failed { error: explain(e), retry: false })?;
+            conn.execute("commit").await.map_err(Failed::at_commit)?;
         }
         Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
     }
@@ -259,12 +309,14 @@ impl Store for PostgresStore {
 
     async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError> {
         self.bounded(async {
-            let mut slot = self.writer.lock().await;
-            // A connection that has rested in its slot may have died there; that costs one try.
-            if let Some(mut conn) = slot.take() {
+            let closed = |_| StoreError::Unavailable("Postgres: closed".into());
+            let _permit = self.may_write.acquire().await.map_err(closed)?;
+            let mut writer = Writer::take(&self.writers);
+            // A connection that has rested may have died meanwhile; that costs one try.
+            if let Some(mut conn) = writer.conn.take() {
                 match self.append_on(&mut conn, changes, now, skew).await {
                     Ok(commit) => {
-                        *slot = Some(conn);
+                        writer.conn = Some(conn);
                         return Ok(commit);
                     }
                     Err(failed) if failed.retry => {}
@@ -272,9 +324,9 @@ impl Store for PostgresStore {
                 }
             }
             let (mut conn, process) = self.open().await?;
-            self.writing.store(process, Relaxed);
+            self.writing[writer.place].store(process, Relaxed);
             let commit = self.append_on(&mut conn, changes, now, skew).await.map_err(|failed| failed.error)?;
-            *slot = Some(conn);
+            writer.conn = Some(conn);
             Ok(commit)
         })
         .await
@@ -314,7 +366,11 @@ impl Store for PostgresStore {
         self.closed.cancel();
         let listener = self.listener.lock().take();
         let work = async {
-            if let Some(conn) = self.writer.lock().await.take() {
+            // Appends that are on their way come to their end first.
+            let _ = self.may_write.acquire_many(self.places).await;
+            self.may_write.close();
+            let writers: Vec<_> = self.writers.lock().iter_mut().filter_map(|(_, conn)| conn.take()).collect();
+            for conn in writers {
                 let _ = conn.close().await;
             }
             self.permits.close();

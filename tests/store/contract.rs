@@ -52,7 +52,7 @@ pub async fn the_same_again_changes_nothing(place: &Place) {
     let before = store.read_after(0, 10).await.unwrap();
     // The same, a shorter one, and one that differs in nothing that matters.
     let other = Revocation { reason: Some("again".into()), source: "another".into(), ..revocation("b", 5000) };
-    let again = store.append(&[revoke("a", 5000), revoke("a", 4000), Change::Revoke(other)], NOW, 60).await.unwrap();
+    let again = store.append(&[revoke("a", 5000), revoke("a", 4000), Change::revoke(other)], NOW, 60).await.unwrap();
     assert_eq!(again.outcomes, [Outcome::Unchanged(1), Outcome::Unchanged(1), Outcome::Unchanged(2)]);
     assert_eq!((again.head, again.rows.len()), (2, 0));
     assert_eq!(append(&*store, &[]).await, []);
@@ -121,7 +121,7 @@ pub async fn pages_are_in_order_and_bounded(place: &Place) {
 
 pub async fn pruning_deletes_what_is_over_and_nothing_else(place: &Place) {
     let store = place.open().await;
-    let never = Change::Revoke(revocation("never", Expiry::NEVER.0));
+    let never = Change::revoke(revocation("never", Expiry::NEVER.0));
     let changes =
         [revoke("a", 2000), revoke("b", 2001), revoke("c", 2002), never, revoke("d", 1999), revoke("e", 1500)];
     append(&*store, &changes).await;
@@ -208,7 +208,7 @@ pub async fn hostile_strings_come_back_as_they_went(place: &Place) {
     let changes: Vec<_> = strings
         .iter()
         .map(|&s| {
-            Change::Revoke(Revocation {
+            Change::revoke(Revocation {
                 target: Target { kind: Kind::Subject, iss: Some(s.into()), value: s.into() },
                 issued_before: Some(7),
                 exp: Expiry(5000),
@@ -244,7 +244,7 @@ pub async fn numbers_come_back_as_they_went(place: &Place) {
             [(None, i64::MIN, 0), (Some(i64::MAX), i64::MAX, i64::MAX), (Some(-1), i64::MAX - 1, i64::MIN)].map(
                 |(issued_before, exp, revoked_at)| {
                     let target = Target { kind, iss: None, value: format!("{exp}") };
-                    Change::Revoke(Revocation {
+                    Change::revoke(Revocation {
                         issued_before,
                         exp: Expiry(exp),
                         revoked_at,

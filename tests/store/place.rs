@@ -94,7 +94,7 @@ pub fn revocation(jti: &str, exp: i64) -> Revocation {
 }
 
 pub fn revoke(jti: &str, exp: i64) -> Change {
-    Change::Revoke(revocation(jti, exp))
+    Change::revoke(revocation(jti, exp))
 }
 
 pub fn id(jti: &str) -> Id {

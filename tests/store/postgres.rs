@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use revocation_hub::store::{Options, Outcome, Store, StoreError, connect};
+use revocation_hub::revocation::{Expiry, Kind, Revocation, Target};
+use revocation_hub::store::{Change, Options, Outcome, Store, StoreError, connect};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use crate::place::{NOW, Place, id, on_postgres, options, revoke, until};
@@ -302,6 +303,159 @@ async fn errors_tell_what_passes_from_what_needs_a_person() {
         let fresh = place.connect().await.unwrap();
         assert!(fresh.append(&[revoke("a", 5000)], NOW, 60).await.unwrap_err().is_transient());
         store.close().await;
+    })
+    .await;
+}
+
+/// Texts that a line format would have to escape, and every value that may be missing.
+fn awkward(n: usize) -> Change {
+    let texts = ["", "\t\r\n", r"\N \. \\ \x00", "日本語 🔑 e\u{301}", "\u{1}\u{7f}\u{feff}", "'\"{}$1,", " end "];
+    let text = |at: usize| format!("{}{n}", texts[(n + at) % texts.len()]);
+    Change::revoke(Revocation {
+        target: Target {
+            kind: Kind::ALL[n % Kind::ALL.len()],
+            iss: n.is_multiple_of(2).then(|| text(0)),
+            value: text(1),
+        },
+        issued_before: n.is_multiple_of(3).then_some(i64::MIN + n as i64),
+        exp: Expiry(if n.is_multiple_of(5) { i64::MAX } else { 5000 + n as i64 }),
+        revoked_at: -(n as i64),
+        reason: (n % 7 > 2).then(|| text(2)),
+        source: text(3),
+        wso2_key: (n % 11 > 5).then(|| text(4).repeat(1000)),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_new_targets_come_back_exactly_as_they_went() {
+    on_postgres(async |place: &Place| {
+        let store = place.open().await;
+        // One more and one less than what goes another way, after something that takes a position.
+        store.append(&[revoke("a", 5000)], NOW, 60).await.unwrap();
+        let mut head = 1;
+        for range in [0..255, 255..511, 511..1600] {
+            let changes: Vec<_> = range.map(awkward).collect();
+            let commit = store.append(&changes, NOW, 60).await.unwrap();
+            assert_eq!(commit.rows.len(), changes.len());
+            assert!(commit.outcomes.iter().zip(head + 1..).all(|(o, seq)| *o == Outcome::Revoked(seq)));
+            assert_eq!(store.read_after(head, 5000).await.unwrap().rows, commit.rows);
+            head += changes.len() as u64;
+            assert_eq!(commit.head, head);
+        }
+        // What the server cannot take refuses all of it, and harms nothing.
+        let mut changes: Vec<_> = (0..2000).map(|n| revoke(&format!("b{n}"), 5000)).collect();
+        changes[1500] = revoke("a\0b", 5000);
+        assert!(matches!(store.append(&changes, NOW, 60).await, Err(StoreError::Refused(_))));
+        assert_eq!(store.read_after(0, 1).await.unwrap().head, head);
+        changes.truncate(1500);
+        assert_eq!(store.append(&changes, NOW, 60).await.unwrap().head, head + 1500);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_known_target_among_many_is_answered_as_what_it_is() {
+    on_postgres(async |place: &Place| {
+        let store = place.open().await;
+        store.append(&[revoke("t700", 9000), revoke("t800", 4000)], NOW, 60).await.unwrap();
+        // Not the same order of answers and positions: one is twice in it, one is known, one becomes wider.
+        let mut changes: Vec<_> = (0..1000).map(|n| revoke(&format!("t{n}"), 5000)).collect();
+        changes.push(revoke("t0", 6000));
+        let commit = store.append(&changes, NOW, 60).await.unwrap();
+        assert_eq!((commit.head, commit.rows.len()), (2 + 999, 999));
+        assert_eq!(commit.outcomes[0], Outcome::Revoked(1001));
+        assert_eq!(commit.outcomes[1], Outcome::Revoked(3));
+        assert_eq!(commit.outcomes[700], Outcome::Unchanged(1));
+        assert_eq!(commit.outcomes[800], Outcome::Revoked(801));
+        assert_eq!(commit.outcomes[1000], Outcome::Revoked(1001));
+        let page = store.read_after(0, 5000).await.unwrap();
+        assert_eq!((page.head, page.rows.len()), (1001, 1000));
+        assert_eq!(page.rows[1..], commit.rows);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hubs_with_two_large_batches_each_never_stand_in_each_others_way() {
+    on_postgres(async |place: &Place| {
+        let hubs = [place.open().await, place.open().await];
+        let writing: Vec<_> = (0..4)
+            .map(|w| {
+                let store = hubs[w % 2].clone();
+                tokio::spawn(async move {
+                    let mut commits = Vec::new();
+                    for i in 0..6 {
+                        // Each overlaps with what the others write, in another order; some are all new.
+                        let from = if i % 2 == 0 { i * 300 } else { 100_000 * (w + 1) + i * 1000 };
+                        let mut changes: Vec<_> =
+                            (from..from + 600).map(|n| revoke(&n.to_string(), 5000 + w as i64)).collect();
+                        changes.rotate_left(150 * w);
+                        commits.push(store.append(&changes, NOW, 60).await.unwrap());
+                    }
+                    commits
+                })
+            })
+            .collect();
+        let mut written = Vec::new();
+        for task in writing {
+            written.extend(task.await.unwrap());
+        }
+        // Every position was given once, and each commit's stand together.
+        written.retain(|commit| !commit.rows.is_empty());
+        written.sort_by_key(|commit| commit.head);
+        let mut head = 0;
+        for commit in &written {
+            let positions: Vec<_> = commit.rows.iter().map(|row| row.seq).collect();
+            assert_eq!(positions, (head + 1..=commit.head).collect::<Vec<_>>());
+            head = commit.head;
+        }
+        let page = hubs[0].read_after(0, 100_000).await.unwrap();
+        assert_eq!(page.head, head);
+        // The last row of each target stands, and says the most.
+        let last: std::collections::HashMap<_, _> =
+            written.iter().flat_map(|c| &c.rows).map(|row| (row.id, row)).collect();
+        assert_eq!(page.rows.len(), last.len());
+        assert!(page.rows.iter().all(|row| last[&row.id] == row));
+        for n in 1200..1800 {
+            assert_eq!(hubs[1].get(id(&n.to_string())).await.unwrap().unwrap().revocation.exp.0, 5003);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_batch_survives_the_loss_of_its_connection_before_the_commit() {
+    on_postgres(async |place: &Place| {
+        let store = place.open().await;
+        let batch = |from: usize| (from..from + 500).map(|n| revoke(&n.to_string(), 5000)).collect::<Vec<_>>();
+        store.append(&batch(0), NOW, 60).await.unwrap();
+        let (mut holder, mut watch) = (place.raw().await, place.raw().await);
+        holder.execute("begin; select head from log for update").await.unwrap();
+        let both: Vec<_> = [500, 1000]
+            .map(|from| {
+                let store = store.clone();
+                tokio::spawn(async move { store.append(&batch(from), NOW, 60).await })
+            })
+            .into();
+        until_a_hub_waits(&mut watch).await;
+        let kill = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database()
+            and application_name = 'revocation-hub' and wait_event_type = 'Lock'";
+        watch.execute(kill).await.unwrap();
+        holder.execute("rollback").await.unwrap();
+        // A connection that was made for this very append may not be replaced; then it is an error that says so.
+        let mut all = 500;
+        for task in both {
+            match task.await.unwrap() {
+                Ok(_) => all += 500,
+                Err(error) => assert!(error.is_transient(), "{error:?}"),
+            }
+        }
+        let page = store.read_after(0, 5000).await.unwrap();
+        assert_eq!((page.head, page.rows.len()), (all, all as usize));
+        for from in [500, 1000] {
+            store.append(&batch(from), NOW, 60).await.unwrap();
+        }
+        assert_eq!(store.read_after(0, 5000).await.unwrap().head, 1500);
     })
     .await;
 }

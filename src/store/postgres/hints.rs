@@ -3,7 +3,7 @@
 //! A notification is a hint, never the truth: whatever may have been missed is answered with one hint more. A session
 //! that has died without a word would leave the hub deaf, so silence is questioned by a beat on the same connection.
 //!
-//! What our own writer notifies of is passed over: the hub knows of its own commits, and reading the table after each of
+//! What our own writers notify of is passed over: the hub knows of its own commits, and reading the table after each of
 //! them would double the server's work.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) fn spawn(
     options: PgConnectOptions,
     limit: Duration,
     hints: Arc<Notify>,
-    writing: Arc<AtomicI32>,
+    writing: Arc<[AtomicI32]>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -65,7 +65,7 @@ async fn listen(
     pool: &PgPool,
     limit: Duration,
     hints: &Notify,
-    writing: &AtomicI32,
+    writing: &[AtomicI32],
     pause: &mut Duration,
 ) -> sqlx::Error {
     let mut listener = match PgListener::connect_with(pool).await {
@@ -83,10 +83,10 @@ async fn listen(
     loop {
         match timeout(BEAT, listener.try_recv()).await {
             Ok(Ok(Some(first))) => {
-                let own = writing.load(Relaxed).cast_unsigned();
-                let mut others = first.process_id() != own;
+                let own = |process: u32| writing.iter().any(|own| own.load(Relaxed).cast_unsigned() == process);
+                let mut others = !own(first.process_id());
                 while let Some(more) = listener.next_buffered() {
-                    others |= more.process_id() != own;
+                    others |= !own(more.process_id());
                 }
                 if others {
                     hints.notify_one();

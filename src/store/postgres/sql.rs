@@ -54,6 +54,18 @@ macro_rules! fresh_sql {
 pub(super) const FRESH: &str = fresh_sql!("");
 pub(super) const FRESH_AND_NOTIFY: &str = fresh_sql!(", pg_notify('revocation_hub', head::text)");
 
+/// Takes the lock and `n` positions. A simple query, so that both statements travel together. The other hubs are told
+/// at the commit.
+pub(super) fn take(n: usize, notify: bool) -> String {
+    let notify = if notify { ", pg_notify('revocation_hub', head::text)" } else { "" };
+    format!("begin; update log set head = head + {n} returning epoch, head{notify}")
+}
+
+/// Writes rows whose targets are all new: half the work of an `insert` to the server. The columns as in [`super::copy`].
+pub(super) const COPY: &str =
+    "copy revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
+    from stdin (format binary)";
+
 /// Head, epoch and rows in one statement, so from one snapshot.
 pub(super) const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
         select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
