@@ -30,7 +30,7 @@ const ENOUGH: usize = 1000;
 const AT_ONCE: usize = 2;
 
 /// What counts as large.
-pub(super) const LARGE: usize = 256;
+pub(super) const LARGE: usize = 512;
 
 /// How long an answer waits for the feed to take the commit in. The commit is on disk already; a feed that is late only
 /// means that the sender may not see its own revocation at once.

@@ -325,6 +325,7 @@ impl Store for PostgresStore {
             }
             let (mut conn, process) = self.open().await?;
             self.writing[writer.place].store(process, Relaxed);
+            session::send_at_once(self.connect.get_port());
             let commit = self.append_on(&mut conn, changes, now, skew).await.map_err(|failed| failed.error)?;
             writer.conn = Some(conn);
             Ok(commit)

@@ -333,7 +333,7 @@ async fn many_new_targets_come_back_exactly_as_they_went() {
         // One more and one less than what goes another way, after something that takes a position.
         store.append(&[revoke("a", 5000)], NOW, 60).await.unwrap();
         let mut head = 1;
-        for range in [0..255, 255..511, 511..1600] {
+        for range in [0..511, 511..1023, 1023..2600] {
             let changes: Vec<_> = range.map(awkward).collect();
             let commit = store.append(&changes, NOW, 60).await.unwrap();
             assert_eq!(commit.rows.len(), changes.len());
@@ -427,11 +427,11 @@ async fn two_hubs_with_two_large_batches_each_never_stand_in_each_others_way() {
 async fn a_large_batch_survives_the_loss_of_its_connection_before_the_commit() {
     on_postgres(async |place: &Place| {
         let store = place.open().await;
-        let batch = |from: usize| (from..from + 500).map(|n| revoke(&n.to_string(), 5000)).collect::<Vec<_>>();
+        let batch = |from: usize| (from..from + 600).map(|n| revoke(&n.to_string(), 5000)).collect::<Vec<_>>();
         store.append(&batch(0), NOW, 60).await.unwrap();
         let (mut holder, mut watch) = (place.raw().await, place.raw().await);
         holder.execute("begin; select head from log for update").await.unwrap();
-        let both: Vec<_> = [500, 1000]
+        let both: Vec<_> = [600, 1200]
             .map(|from| {
                 let store = store.clone();
                 tokio::spawn(async move { store.append(&batch(from), NOW, 60).await })
@@ -443,19 +443,19 @@ async fn a_large_batch_survives_the_loss_of_its_connection_before_the_commit() {
         watch.execute(kill).await.unwrap();
         holder.execute("rollback").await.unwrap();
         // A connection that was made for this very append may not be replaced; then it is an error that says so.
-        let mut all = 500;
+        let mut all = 600;
         for task in both {
             match task.await.unwrap() {
-                Ok(_) => all += 500,
+                Ok(_) => all += 600,
                 Err(error) => assert!(error.is_transient(), "{error:?}"),
             }
         }
         let page = store.read_after(0, 5000).await.unwrap();
         assert_eq!((page.head, page.rows.len()), (all, all as usize));
-        for from in [500, 1000] {
+        for from in [600, 1200] {
             store.append(&batch(from), NOW, 60).await.unwrap();
         }
-        assert_eq!(store.read_after(0, 5000).await.unwrap().head, 1500);
+        assert_eq!(store.read_after(0, 5000).await.unwrap().head, 1800);
     })
     .await;
 }

@@ -13,7 +13,7 @@ use crate::store::Commit;
 use crate::store::merge::Plan;
 
 /// From so many rows on the additional round trips cost less than what the server saves.
-pub(super) const WORTHWHILE: usize = 256;
+pub(super) const WORTHWHILE: usize = 512;
 
 /// Bytes that are put together before they are sent.
 const PIECE: usize = 64 << 10;
