@@ -102,6 +102,8 @@ metrics! {
     parked: IntGauge("parked_messages");
     /// Parked messages that went because there were too many. A rise means that bytes are lost which nobody has looked at.
     parked_dropped: IntCounter("parked_dropped_total");
+    /// Reads of an issuer's key set by outcome (read, failed). A rise of failed means that tokens signed with a new key cannot be checked.
+    key_sets: IntCounterVec("key_sets_total", ["issuer", "outcome"]);
     /// Open connections. A rise towards the limit means that new ones will be closed.
     connections: IntGauge("connections");
     /// Connections closed at once because of the limit. A rise means that gateways cannot connect.

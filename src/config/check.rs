@@ -123,6 +123,15 @@ impl Config {
                 return Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message));
             }
         }
+        let mut seen = HashSet::new();
+        for issuer in &self.issuers {
+            if !seen.insert(&issuer.issuer) {
+                return Err(ConfigError::invalid("issuers", format!("\"{}\" is given twice", issuer.issuer)));
+            }
+            if let Some((setting, message)) = issuer.complaint() {
+                return Err(ConfigError::invalid(format!("issuers \"{}\": {setting}", issuer.issuer), message));
+            }
+        }
         let mut paths = HashSet::new();
         for source in &self.sources {
             if let Some(path) = source.serves()

@@ -8,6 +8,7 @@ mod clients;
 mod duration;
 mod environment;
 mod error;
+mod issuers;
 mod links;
 mod listen;
 mod load;
@@ -25,6 +26,7 @@ pub use clients::{Basic, Bearer, Client, Scope};
 pub use duration::parse as parse_duration;
 pub use environment::PREFIX;
 pub use error::ConfigError;
+pub use issuers::{Algorithm, Issuer};
 pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start, Untyped};
 pub use load::Overrides;
 pub use secret::{DatabaseUrl, Secret};
@@ -76,6 +78,8 @@ pub struct Config {
     pub log: Log,
     /// Who may do what.
     pub clients: Vec<Client>,
+    /// Whose JWTs are believed.
+    pub issuers: Vec<Issuer>,
     /// Ways in, besides the native interface.
     pub sources: Vec<Source>,
     /// Ways out to other systems.
@@ -229,6 +233,7 @@ impl Default for Config {
             shutdown: Shutdown::default(),
             log: Log::default(),
             clients: Vec::new(),
+            issuers: Vec::new(),
             sources: Vec::new(),
             outlets: Vec::new(),
         }
