@@ -16,6 +16,7 @@ use crate::http::Authenticator;
 use crate::http::body::BodyBounds;
 use crate::http::server::Server;
 use crate::intake::{Bounds, Intake};
+use crate::issuers::Issuers;
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
@@ -118,9 +119,15 @@ impl Hub {
             keep_signature: config.keep_signature,
             max_token_lifetime: seconds(config.default_max_token_lifetime),
         };
+        let issuers = Issuers::new(&config.issuers, clock.clone(), skew, &metrics);
+        if !issuers.is_empty() {
+            life.spawn("issuers", issuers.clone().keep_fresh(life.soft.clone()));
+        }
         let parts = sources::start::Parts {
             intake: intake.clone(),
             parking: store.clone(),
+            issuers: issuers.clone(),
+            seen: store.clone(),
             max_parked: config.limits.max_parked,
             max_items: config.limits.max_items,
             defaults,
@@ -135,6 +142,9 @@ impl Hub {
             defaults,
             running,
             parking: store.clone(),
+            issuers,
+            seen: store.clone(),
+            clock: clock.clone(),
         };
         let parts = outlets::start::Parts {
             ledger: ledger.clone(),

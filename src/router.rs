@@ -15,7 +15,10 @@ use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
 use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
 use crate::sources::start::Served;
-use crate::sources::{SharedSources, activemq_rest, etcd, native, wso2_notify};
+use crate::sources::{
+    SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native, rfc7009,
+    ssf_push, wso2_notify,
+};
 
 /// The paths of the native interface and of operating, as in the OpenAPI document.
 pub const PATHS: &[(&str, &[&str])] = &[
@@ -89,7 +92,7 @@ fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<
     let signed_in = || from_fn_with_state(authenticator.clone(), auth::authenticate);
     let mut all = Router::new();
     for running in &sources.running {
-        let state = Served { sources: sources.clone(), running: running.clone() };
+        let state = Served { sources: sources.clone(), running: running.clone(), authenticator: authenticator.clone() };
         let source = &running.source;
         let Some(path) = source.serves() else { continue };
         match source.kind {
@@ -120,7 +123,19 @@ fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<
                     all = all.merge(reading).merge(writing.route_layer(signed_in()));
                 }
             }
-            SourceKind::Amqp | SourceKind::Amqp1 | SourceKind::Stomp | SourceKind::Wso2Snapshot => {}
+            SourceKind::Rfc7009 => all = all.merge(rfc7009::routes(state)),
+            SourceKind::SsfPush => all = all.merge(ssf_push::routes(state)),
+            SourceKind::BackchannelLogout => all = all.merge(backchannel_logout::routes(state)),
+            SourceKind::ApimInvalidate => all = all.merge(apim_invalidate::routes(state)),
+            SourceKind::GlobalTokenRevocation => {
+                all = all.merge(global_token_revocation::routes(state).route_layer(signed_in()));
+            }
+            // These serve nothing.
+            SourceKind::Amqp
+            | SourceKind::Amqp1
+            | SourceKind::Stomp
+            | SourceKind::Wso2Snapshot
+            | SourceKind::SsfPoll => {}
         }
     }
     all

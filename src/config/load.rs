@@ -89,6 +89,15 @@ impl Config {
                 *password = read(key, path)?;
             }
         }
+        let sources = self.sources.iter_mut().map(|s| ("sources", &s.name, &mut s.bearer, &s.bearer_file));
+        let outlets = self.outlets.iter_mut().map(|o| ("outlets", &o.name, &mut o.bearer, &o.bearer_file));
+        for (room, name, bearer, file) in sources.chain(outlets) {
+            if let Some(path) = file {
+                let key = format!("{room} \"{name}\": bearer_file");
+                only_one(bearer, &key, "bearer")?;
+                *bearer = read(key, path)?;
+            }
+        }
         Ok(())
     }
 }

@@ -107,6 +107,14 @@ impl Authenticator {
         Self { known, anybody, challenges }
     }
 
+    /// Who presents this header; `None` when nothing is presented. Wrong credentials are an error all the same.
+    pub fn identify(&self, authorization: Option<&HeaderValue>) -> Result<Option<Caller>, Problem> {
+        match authorization {
+            None if self.anybody.is_none() => Ok(None),
+            presented => self.authenticate(presented).map(Some),
+        }
+    }
+
     fn authenticate(&self, authorization: Option<&HeaderValue>) -> Result<Caller, Problem> {
         if let Some(anybody) = &self.anybody {
             return Ok(anybody.clone());

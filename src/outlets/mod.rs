@@ -2,6 +2,7 @@
 
 pub mod amqp;
 pub mod amqp1;
+pub mod apim;
 pub mod check;
 pub mod etcd;
 pub mod events;

@@ -4,9 +4,15 @@
 pub mod activemq_rest;
 pub mod amqp;
 pub mod amqp1;
+pub mod apim_invalidate;
+pub mod backchannel_logout;
 pub mod etcd;
+pub mod global_token_revocation;
 pub mod inbox;
 pub mod native;
+pub mod rfc7009;
+pub mod ssf_poll;
+pub mod ssf_push;
 pub mod start;
 pub mod stomp;
 pub mod wso2_notify;
@@ -14,10 +20,13 @@ pub mod wso2_snapshot;
 
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
+use crate::issuers::Issuers;
 use crate::store::parking::Parking;
+use crate::store::seen::Seen;
 
 /// What every HTTP source shares.
 #[derive(Clone)]
@@ -34,6 +43,12 @@ pub struct Sources {
     pub running: Vec<Arc<start::Running>>,
     /// Where messages are that nobody could read.
     pub parking: Arc<dyn Parking>,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// What must have an effect once.
+    pub seen: Arc<dyn Seen>,
+    /// The one clock.
+    pub clock: Clock,
 }
 
 /// The defaults of clients that publish.

@@ -6,16 +6,18 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::{Defaults, SharedSources, amqp, amqp1, stomp, wso2_notify, wso2_snapshot};
+use super::{Defaults, SharedSources, amqp, amqp1, ssf_poll, stomp, wso2_notify, wso2_snapshot};
 use crate::clock::Clock;
 use crate::config::{Scope, Source, SourceKind};
 use crate::formats::message;
-use crate::http::Caller;
+use crate::http::{Authenticator, Caller};
 use crate::intake::{Intake, Sender};
+use crate::issuers::Issuers;
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
 use crate::store::parking::Parking;
+use crate::store::seen::Seen;
 
 /// What every source is made from.
 pub struct Parts {
@@ -31,6 +33,10 @@ pub struct Parts {
     pub defaults: Defaults,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// What must have an effect once.
+    pub seen: Arc<dyn Seen>,
     /// The one clock.
     pub clock: Clock,
 }
@@ -41,6 +47,10 @@ pub struct Running {
     pub source: Source,
     /// Its way on. Sources that serve use the sender and the link of it.
     pub inbox: Inbox,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// What must have an effect once.
+    pub seen: Arc<dyn Seen>,
     /// For a sender that repeats nothing: what could not be committed at once.
     pub again: Option<mpsc::Sender<wso2_notify::Waiting>>,
 }
@@ -52,6 +62,8 @@ pub struct Served {
     pub sources: SharedSources,
     /// The source.
     pub running: Arc<Running>,
+    /// For sources that sign their callers in themselves.
+    pub authenticator: Arc<Authenticator>,
 }
 
 impl Served {
@@ -73,7 +85,7 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
     let pull = Arc::new(Notify::new());
     let mut all = Vec::new();
     for source in sources {
-        let serves = matches!(source.kind, SourceKind::Wso2Notify | SourceKind::Etcd | SourceKind::ActivemqRest);
+        let serves = source.serves().is_some();
         let state = if serves { State::Serving } else { State::Connecting };
         let (clock, metrics) = (parts.clock.clone(), parts.metrics.clone());
         let link = Link::new(Direction::In, &source.name, source.kind.name(), state, clock.clone(), metrics.clone());
@@ -93,18 +105,25 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         };
         let (again, waiting) = mpsc::channel(wso2_notify::SECOND_CHANCES);
         let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
-        let running = Arc::new(Running { source: source.clone(), inbox, again });
+        let running = Arc::new(Running {
+            source: source.clone(),
+            inbox,
+            issuers: parts.issuers.clone(),
+            seen: parts.seen.clone(),
+            again,
+        });
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {
             SourceKind::Amqp => life.spawn("amqp source", amqp::run(running, stop)),
             SourceKind::Amqp1 => life.spawn("amqp1 source", amqp1::run(running, stop)),
             SourceKind::Stomp => life.spawn("stomp source", stomp::run(running, stop)),
+            SourceKind::SsfPoll => life.spawn("ssf_poll source", ssf_poll::run(running, stop)),
             SourceKind::Wso2Snapshot => life.spawn("wso2_snapshot source", wso2_snapshot::run(running, stop)),
             SourceKind::Wso2Notify => {
                 life.spawn("wso2_notify source", wso2_notify::second_chances(running, waiting, stop));
             }
-            SourceKind::Etcd | SourceKind::ActivemqRest => {}
+            _ => {}
         }
     }
     all

@@ -12,6 +12,7 @@
 mod error;
 mod hints;
 mod links;
+mod seen;
 mod session;
 mod sql;
 mod values;

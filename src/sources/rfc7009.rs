@@ -1,0 +1,13 @@
+//! RFC 7009 token revocation: `POST /revoke`.
+
+use axum::Router;
+use axum::routing::post;
+
+use super::start::Served;
+use crate::http::{Code, Problem};
+
+/// Its routes. Callers are not signed in yet.
+pub fn routes(served: Served) -> Router {
+    let path = served.running.source.serves().unwrap_or_default();
+    Router::new().route(&path, post(|| async { Problem::new(Code::NotFound, "not built yet") })).with_state(served)
+}
