@@ -145,6 +145,7 @@ impl Hub {
             issuers,
             seen: store.clone(),
             clock: clock.clone(),
+            metrics: metrics.clone(),
         };
         let parts = outlets::start::Parts {
             ledger: ledger.clone(),

@@ -8,6 +8,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long sources and outlets may take to end when everything else that is asked from outside has.
+const LINKS_GRACE: Duration = Duration::from_secs(6);
+
 /// A task that should have lived has ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the task {name} ended: {how}")]
@@ -27,6 +30,8 @@ pub struct Lifecycle {
     pub rest: CancellationToken,
     /// Connections. They come and go.
     pub connections: TaskTracker,
+    /// Sources and outlets with a connection of their own, which have something to say to the store at their end.
+    links: TaskTracker,
     /// Tasks that must not end before [`Lifecycle::soft`].
     tasks: JoinSet<()>,
     names: Vec<(AbortHandle, &'static str)>,
@@ -37,6 +42,12 @@ impl Lifecycle {
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.tasks.spawn(task);
         self.names.push((handle, name));
+    }
+
+    /// Starts such a task that ends on [`Lifecycle::soft`], and before those that serve it.
+    pub fn spawn_link(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.links.track_future(task);
+        self.spawn(name, task);
     }
 
     /// Waits until [`Lifecycle::soft`], then lets everything end in order: connections within `grace`, then the tasks.
@@ -62,6 +73,10 @@ impl Lifecycle {
         }
         self.hard.cancel();
         self.connections.wait().await;
+        self.links.close();
+        if tokio::time::timeout(LINKS_GRACE, self.links.wait()).await.is_err() {
+            tracing::warn!("sources or outlets did not end in time");
+        }
         self.rest.cancel();
         // The committer finishes what it has, which the store's own time limit bounds.
         while self.tasks.join_next().await.is_some() {}

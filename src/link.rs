@@ -20,6 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A session that lasted so long was a good one, and the next pause is a first one.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
+/// How often trouble that goes on is said again.
+const REMIND: Duration = Duration::from_secs(600);
 
 /// Whether a link is a way in or a way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +87,15 @@ pub struct Report {
     pub delivered: u64,
     /// Messages that were set aside: unreadable or refused (source), not expressible (outlet).
     pub set_aside: u64,
-    /// For an outlet: positions of the log that it is behind.
+    /// For an outlet: positions of the log that it is behind. Absent where another replica sends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
+    /// For an outlet: the position that it has reached.
+    #[serde(skip)]
+    reached: Option<u64>,
+    /// Whether the last line in the log about it told of trouble.
+    #[serde(skip)]
+    troubled: bool,
 }
 
 /// One connection to another system. Cheap to share.
@@ -120,6 +128,8 @@ impl Link {
             delivered: 0,
             set_aside: 0,
             lag: None,
+            reached: None,
+            troubled: false,
         };
         let link = Self { direction, clock, metrics, report: Mutex::new(report) };
         link.show_up(name, state);
@@ -139,10 +149,19 @@ impl Link {
     /// It does something else now.
     pub fn is(&self, state: State) {
         let mut report = self.report.lock();
-        if report.state != state {
-            (report.state, report.since) = (state, self.clock.now());
-            self.show_up(&report.name, state);
+        if report.state == state {
+            return;
         }
+        if state == State::Connected && std::mem::take(&mut report.troubled) {
+            tracing::info!(name = report.name, "the {} is connected again", self.direction.name());
+        }
+        if matches!(state, State::Standby | State::Stopped) {
+            // What another replica has sent meanwhile is not known here.
+            (report.reached, report.lag) = (None, None);
+            let _ = self.metrics.outlet_lag.remove_label_values(&[&report.name]);
+        }
+        (report.state, report.since) = (state, self.clock.now());
+        self.show_up(&report.name, state);
     }
 
     fn show_up(&self, name: &str, state: State) {
@@ -169,6 +188,12 @@ impl Link {
         self.metrics.link_messages.with_label_values(&labels).inc_by(count);
     }
 
+    /// Something was passed over as it should be, such as what we sent ourselves. `outcome` is a fixed word.
+    pub fn passed_over(&self, count: u64, outcome: &'static str) {
+        let report = self.report.lock();
+        self.metrics.link_messages.with_label_values(&[self.direction.name(), &*report.name, outcome]).inc_by(count);
+    }
+
     /// Something went wrong. `error` is for people and must not hold a token or a secret.
     pub fn failed(&self, error: &str) {
         let mut report = self.report.lock();
@@ -178,11 +203,18 @@ impl Link {
         self.metrics.link_failures.with_label_values(&[self.direction.name(), &report.name]).inc();
     }
 
-    /// How far an outlet is behind the log.
-    pub fn lags(&self, positions: u64) {
+    /// An outlet has reached this position.
+    pub fn reached(&self, seq: u64) {
+        self.report.lock().reached = Some(seq);
+    }
+
+    /// Says how far an outlet is behind `head`, also while it cannot send. Nothing where another replica sends.
+    pub fn measure(&self, head: u64) {
         let mut report = self.report.lock();
-        report.lag = Some(positions);
-        let lag = i64::try_from(positions).unwrap_or(i64::MAX);
+        let Some(reached) = report.reached else { return };
+        let lag = head.saturating_sub(reached);
+        report.lag = Some(lag);
+        let lag = i64::try_from(lag).unwrap_or(i64::MAX);
         self.metrics.outlet_lag.with_label_values(&[&report.name]).set(lag);
     }
 }
@@ -196,7 +228,7 @@ where
     S: Future<Output = anyhow::Result<Infallible>>,
 {
     let mut pause = FIRST_PAUSE;
-    let mut quiet = false;
+    let mut said: Option<Instant> = None;
     loop {
         link.is(State::Connecting);
         let began = Instant::now();
@@ -206,14 +238,14 @@ where
             Err(error) = session() => error,
         };
         if began.elapsed() >= GOOD_SESSION {
-            (pause, quiet) = (FIRST_PAUSE, false);
+            (pause, said) = (FIRST_PAUSE, None);
         }
         let text = format!("{error:#}");
         link.failed(&text);
         link.is(State::Waiting);
         let (direction, name) = (link.direction.name(), link.name());
-        // Once per trouble: a broker that is away for an hour is one line, not thousands.
-        if quiet {
+        // Once per trouble, and again every few minutes: a broker that is away for an hour is not thousands of lines.
+        if said.is_some_and(|at| at.elapsed() < REMIND) {
             tracing::debug!(name, error = text, "the {direction} failed again");
         } else {
             tracing::warn!(
@@ -221,8 +253,9 @@ where
                 error = text,
                 "the {direction} lost its connection or could not get one; it tries again by itself"
             );
+            link.report.lock().troubled = true;
+            said = Some(Instant::now());
         }
-        quiet = true;
         let jittered = pause.mul_f64(0.5 + 0.5 * rand::random::<f64>());
         pause = (pause * 2).min(LONGEST_PAUSE);
         tokio::select! {

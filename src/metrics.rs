@@ -92,13 +92,13 @@ metrics! {
     link_up: IntGaugeVec("link_up", ["direction", "name"]);
     /// When a source or outlet last delivered something, seconds since 1970. No rise while others' rise means that it is deaf or dumb.
     link_last_success: IntGaugeVec("link_last_success_timestamp_seconds", ["direction", "name"]);
-    /// Messages of sources and outlets by outcome (committed, confirmed, own, or why they were set aside). A rise of anything else than those three means that somebody sends what cannot be used.
+    /// Messages of sources and outlets by outcome (committed, confirmed, own, except_sources, or why they were set aside). A rise of anything else than those four means that somebody sends what cannot be used.
     link_messages: IntCounterVec("link_messages_total", ["direction", "name", "outcome"]);
     /// Failed sessions and requests of sources and outlets. A rise means that the other side, or the way to it, is not well.
     link_failures: IntCounterVec("link_failures_total", ["direction", "name"]);
     /// Positions of the log that an outlet is behind. A rise means that the other side does not take what is sent.
     outlet_lag: IntGaugeVec("outlet_lag_positions", ["name"]);
-    /// Messages that are parked because they could not be read or were refused. A rise means that revocations may be missing: see `revocation-hub parked list`.
+    /// Messages that are parked because they could not be read or were refused; every replica shows all of them. A rise means that revocations may be missing: see `revocation-hub parked list`.
     parked: IntGauge("parked_messages");
     /// Parked messages that went because there were too many. A rise means that bytes are lost which nobody has looked at.
     parked_dropped: IntCounter("parked_dropped_total");

@@ -16,8 +16,8 @@ use crate::outlets::etcd::Directory;
 use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
 use crate::sources::start::Served;
 use crate::sources::{
-    SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native, rfc7009,
-    ssf_push, wso2_notify,
+    self, SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native,
+    parked, rfc7009, ssf_push, wso2_notify,
 };
 
 /// The paths of the native interface and of operating, as in the OpenAPI document.
@@ -26,6 +26,11 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/v1/revocations/{id}", &["get", "delete"]),
     ("/v1/check", &["get", "post"]),
     ("/v1/events", &["get"]),
+    ("/v1/sources", &["get"]),
+    ("/v1/outlets", &["get"]),
+    ("/v1/parked", &["get"]),
+    ("/v1/parked/{number}", &["get", "delete"]),
+    ("/v1/parked/{number}/replay", &["post"]),
     ("/livez", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
@@ -46,10 +51,15 @@ pub fn router(
         .route("/v1/revocations/{id}", get(snapshot::one))
         .route("/v1/check", get(check::by_claims).post(check::by_token))
         .route("/v1/events", get(events::events))
+        .route("/v1/outlets", get(outlets::report::list))
         .with_state(outlets.clone());
     let writing = Router::new()
         .route("/v1/revocations", native::publish())
         .route("/v1/revocations/{id}", native::unpublish())
+        .route("/v1/sources", get(sources::report::list))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
+        .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
     let mut foreign = Router::new();
     for entry in wso2_paths {

@@ -88,13 +88,8 @@ fn table(listing: &Listing) -> std::io::Result<()> {
         row[3] = "lifted".into();
         row
     }));
-    let widths: Vec<usize> =
-        (0..COLUMNS.len()).map(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0)).collect();
     if rows.len() > 1 {
-        for row in &rows {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            output::line(cells.join("  ").trim_end())?;
-        }
+        output::table(&rows)?;
     }
     let (live, lifted) = (listing.revocations.len(), listing.lifted.len());
     let lifted = if lifted > 0 { format!(", {lifted} lifted") } else { String::new() };

@@ -5,8 +5,10 @@ pub mod client;
 pub mod exit;
 mod health;
 mod lift;
+mod links;
 mod list;
 mod output;
+mod parked;
 pub mod promise;
 mod revoke;
 mod selector;
@@ -74,6 +76,15 @@ enum Command {
     /// Follow the event stream and check that its promises are kept
     #[command(after_help = watch::AFTER_HELP)]
     Watch(watch::Args),
+    /// See what the connections to other systems do that bring revocations
+    #[command(subcommand, after_help = links::SOURCE_HELP, disable_help_subcommand = true)]
+    Source(links::SourceCommand),
+    /// See what the connections to other systems do that are told of revocations
+    #[command(subcommand, after_help = links::OUTLET_HELP, disable_help_subcommand = true)]
+    Outlet(links::OutletCommand),
+    /// Look at messages that could not be read, send them through once more, or drop them
+    #[command(subcommand, after_help = parked::AFTER_HELP, disable_help_subcommand = true)]
+    Parked(parked::Command),
     /// Print or check the configuration
     #[command(subcommand, after_help = serve::CONFIG_HELP, disable_help_subcommand = true)]
     Config(serve::ConfigCommand),
@@ -101,6 +112,9 @@ pub async fn run(cli: Cli) -> u8 {
         }
         Command::List(args) => list::run(args).await.map(|()| exit::OK),
         Command::Watch(args) => watch::run(args).await.map(|never| match never {}),
+        Command::Source(command) => links::sources(command).await.map(|()| exit::OK),
+        Command::Outlet(command) => links::outlets(command).await.map(|()| exit::OK),
+        Command::Parked(command) => parked::run(command).await.map(|()| exit::OK),
         Command::Config(command) => serve::config(command).map(|()| exit::OK),
         Command::Healthcheck(args) => health::run(args).await.map(|ready| if ready { exit::OK } else { exit::FAILURE }),
         Command::Bench(args) => crate::bench::run(args).await.map(|()| exit::OK),
@@ -177,6 +191,9 @@ mod tests {
         assert!(check(&["check", "--token-file", "-", "--sub", "b"]).is_err());
         assert!(Cli::try_parse_from(["revocation-hub", "revoke", "--jti", "a", "--exp", "1", "--ttl", "1h"]).is_err());
         assert!(Cli::try_parse_from(["revocation-hub", "lift", "nonsense"]).is_err());
+        assert!(Cli::try_parse_from(["revocation-hub", "parked", "drop"]).is_err());
+        assert!(Cli::try_parse_from(["revocation-hub", "parked", "drop", "1", "--all"]).is_err());
+        assert!(Cli::try_parse_from(["revocation-hub", "parked", "replay", "1", "2"]).is_ok());
         assert!(Cli::try_parse_from(["revocation-hub", "watch", "--since", "earliest"]).is_ok());
         assert!(Cli::try_parse_from(["revocation-hub", "watch", "--since", "yesterday"]).is_err());
     }

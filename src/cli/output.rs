@@ -23,6 +23,16 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// Rows of cells in columns that are as wide as they have to be. The first row is the heading.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> io::Result<()> {
+    let widths: Vec<usize> = (0..N).map(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0)).collect();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        line(cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
 /// NumericDate seconds as people read them.
 pub fn time(seconds: i64) -> String {
     // The last second that the format can show is the end of the year 9999.

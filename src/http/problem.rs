@@ -74,6 +74,8 @@ codes! {
     LooksLikeMilliseconds = UNPROCESSABLE_ENTITY "looks_like_milliseconds";
     /// A raw token is not one, or not in its only valid spelling.
     MalformedToken = UNPROCESSABLE_ENTITY "malformed_token";
+    /// A parked message still cannot be read, or is still refused; it stays parked.
+    StillUnreadable = UNPROCESSABLE_ENTITY "still_unreadable";
     /// Something in the hub is broken.
     Internal = INTERNAL_SERVER_ERROR "internal";
     /// The hub has not loaded its list yet, so it does not know.

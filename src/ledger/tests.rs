@@ -124,6 +124,30 @@ fn held(view: &View, coding: Coding) -> Held {
     held
 }
 
+/// Everything after `start` as rows, page by page.
+fn read_back(ledger: &Ledger, epoch: &Epoch, start: u64, limit: usize) -> Vec<Row> {
+    let (mut at, mut all) = (start, Vec::new());
+    loop {
+        let page = ledger.rows(epoch, at, limit).unwrap();
+        assert!(page.rows.len() <= limit && page.seq >= at && page.seq <= page.head);
+        if page.seq == at {
+            assert_eq!((page.rows.len(), page.head), (0, at));
+            return all;
+        }
+        assert!(page.rows.iter().all(|row| row.seq > at && row.seq <= page.seq));
+        all.extend(page.rows);
+        at = page.seq;
+    }
+}
+
+fn expected_rows(model: &BTreeMap<Id, (Row, bool)>, start: u64) -> Vec<Row> {
+    let mut rows: Vec<Row> = model.values().map(|(row, _)| row.clone()).filter(|row| row.seq > start).collect();
+    rows.sort_by_key(|row| row.seq);
+    // A tombstone keeps its target and no more.
+    rows.iter_mut().filter(|row| row.lifted).for_each(|row| row.revocation.source.clear());
+    rows
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -198,6 +222,9 @@ proptest! {
             prop_assert_eq!(shown.into_iter().collect::<BTreeMap<_, _>>(), longest);
         }
         prop_assert_eq!(view.live, live.len());
+        for (start, limit) in [(0, usize::MAX), (0, 1), (0, 7), (head / 2, 3), (head, 1)] {
+            prop_assert_eq!(read_back(&ledger, &epoch, start, limit), expected_rows(&model, start));
+        }
         let stats = ledger.stats();
         prop_assert_eq!(stats.live.iter().sum::<usize>(), live.len());
         prop_assert_eq!(stats.tombstones, model.values().filter(|(_, live)| !*live).count());
@@ -319,4 +346,33 @@ async fn reach_waits_for_a_read_that_began_after_the_question() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     ledger.confirm(Instant::now());
     assert!(!asked.await);
+}
+
+#[test]
+fn rows_come_back_as_they_went_in() {
+    let (ledger, epoch) = (Ledger::new("carbon.super"), Epoch::random());
+    ledger.begin(epoch.clone());
+    let hostile = ["plain", "a\"b\\c/", "\u{1}\n\u{2028}", "日本 🔑", "{\"iss\":1}"];
+    let mut rows = Vec::new();
+    for kind in Kind::ALL {
+        for (i, value) in hostile.into_iter().enumerate() {
+            let iss = (kind != Kind::Issuer && i % 2 == 0).then(|| format!("https://{value}"));
+            let revocation = Revocation {
+                issued_before: kind.has_issued_before().then_some(77),
+                exp: [Expiry::NEVER, Expiry(5000)][i % 2],
+                revoked_at: 66,
+                reason: (i > 0).then(|| value.to_owned()),
+                source: value.into(),
+                wso2_key: (kind == Kind::TokenHash && i > 1).then(|| value.to_owned()),
+                target: Target { kind, iss, value: value.into() },
+            };
+            rows.push(Row { seq: rows.len() as u64 + 1, id: revocation.target.id(), lifted: false, revocation });
+        }
+    }
+    let head = rows.len() as u64;
+    ledger.apply(&rows, head, 0);
+    assert!(ledger.rows(&epoch, 0, 1).is_none(), "not loaded");
+    ledger.confirm(Instant::now());
+    assert_eq!(read_back(&ledger, &epoch, 0, 3), rows);
+    assert!(ledger.rows(&Epoch::random(), 0, 1).is_none());
 }

@@ -9,6 +9,7 @@ pub mod events;
 mod list;
 pub mod operate;
 pub mod publisher;
+pub mod report;
 pub mod snapshot;
 pub mod start;
 pub mod stomp;

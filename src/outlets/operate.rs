@@ -49,6 +49,7 @@ pub async fn metrics(State(outlets): State<SharedOutlets>) -> Response {
     for (kind, live) in Kind::ALL.into_iter().zip(stats.live) {
         metrics.live_revocations.with_label_values(&[kind.name()]).set(live as i64);
     }
+    outlets.measure();
     metrics.tombstones.set(stats.tombstones as i64);
     metrics.head.set(stats.head as i64);
     metrics.feed_age.set(stats.age.map_or(-1, |age| age.as_millis() as i64));

@@ -3,14 +3,19 @@
 //! **Pattern.** Whoever holds the outlet's lease reads the ledger from the outlet's cursor, sends in `seq` order, and moves
 //! the cursor when everything up to there is confirmed. A crash in between sends some of it again and leaves nothing out.
 //!
-//! **Concurrency.** One task per outlet and replica; the lease (by the database's clock) lets one of them send. One that
-//! cannot renew in time stops sending before the lease ends.
+//! **Concurrency.** One task per outlet and replica; the lease (by the database's clock) lets one of them send. It is
+//! renewed beside the sending, so a slow other side costs nothing; one that cannot renew in time stops sending before the
+//! lease ends, whatever it was doing. After a failure the outlet is given up, so that a replica that can reach the other
+//! side gets its turn.
+//!
+//! **Invariants.**
+//! * The stored cursor is never ahead of what was confirmed.
+//! * When the log becomes another one, or goes back, everything in force is sent once more.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +30,10 @@ use crate::store::positions::Positions;
 const LEASE: Duration = Duration::from_secs(15);
 /// When it renews.
 const RENEW: Duration = Duration::from_secs(5);
+/// So long before its end a lease that could not be renewed counts as lost.
+const MARGIN: Duration = Duration::from_secs(1);
+/// Between two attempts at a store that does not answer.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Rows read from the ledger at once.
 const PAGE: usize = 512;
 
@@ -67,56 +76,20 @@ impl Publisher {
         // A random name: two replicas never have the same, not even on copied machines.
         let holder = format!("{:032x}", rand::random::<u128>());
         keep_up(&self.link, &stop, || self.session(&holder)).await;
-        let _ = tokio::time::timeout(RENEW, self.positions.release(&self.name, &holder)).await;
+        self.release(&holder).await;
     }
 
     async fn session(&self, holder: &str) -> anyhow::Result<Infallible> {
-        let (mut renewed, stored) = self.hold(holder).await?;
-        let mut cursor = self.place(stored).await;
-        let mut session = self.connect.connect().await?;
-        self.link.is(State::Connected);
-        let mut pulse = self.ledger.subscribe();
-        loop {
-            if renewed.elapsed() >= RENEW {
-                (renewed, _) = self.hold(holder).await?;
-                self.link.is(State::Connected);
-            }
-            pulse.mark_unchanged();
-            let Some(page) = self.ledger.rows(&cursor.epoch, cursor.seq, PAGE) else {
-                // Another epoch: everything in force once more, as soon as that is known.
-                let now = self.loaded().await;
-                if now.epoch != cursor.epoch {
-                    cursor = Cursor { epoch: now.epoch, seq: 0 };
-                }
-                continue;
-            };
-            self.link.lags(page.head.saturating_sub(cursor.seq));
-            if page.seq == cursor.seq {
-                let wait = RENEW.saturating_sub(renewed.elapsed());
-                let _ = tokio::time::timeout(wait, pulse.changed()).await;
-                continue;
-            }
-            let mut rows = page.rows;
-            let all = rows.len();
-            rows.retain(|row| !self.except_sources.contains(&row.revocation.source));
-            let excepted = (all - rows.len()) as u64;
-            if !rows.is_empty() {
-                // A lease that may have ended meanwhile is no lease.
-                let left = LEASE.saturating_sub(renewed.elapsed());
-                let skipped = tokio::time::timeout(left, session.send(&rows)).await;
-                let skipped = skipped.context("the other side did not confirm in time")??;
-                if skipped > 0 {
-                    self.link.set_aside(skipped, "not_expressible");
-                }
-                self.link.delivered(rows.len() as u64 - skipped, "confirmed");
-            }
-            if excepted > 0 {
-                self.link.set_aside(excepted, "except_sources");
-            }
-            cursor.seq = page.seq;
-            let kept = self.positions.advance(&self.name, holder, &cursor).await?;
-            anyhow::ensure!(kept, "another replica has taken this outlet over");
-        }
+        let (since, stored) = self.hold(holder).await?;
+        self.link.is(State::Connecting);
+        let error = tokio::select! {
+            // The lease first: without it nothing more is sent.
+            biased;
+            lost = self.keep(holder, since) => lost,
+            Err(error) = self.publish(holder, stored) => error,
+        };
+        self.release(holder).await;
+        Err(error)
     }
 
     /// Waits until the outlet is ours; says since when, and where it stands.
@@ -132,17 +105,106 @@ impl Publisher {
         }
     }
 
+    /// Renews a lease that was asked for at `since`, again and again. Returns only when it is lost. As it never renews one
+    /// that may have ended, nobody else can have had the outlet in between.
+    async fn keep(&self, holder: &str, mut since: Instant) -> anyhow::Error {
+        loop {
+            let end = since + LEASE - MARGIN;
+            tokio::time::sleep_until(since + RENEW).await;
+            let renewing = async {
+                loop {
+                    let asked = Instant::now();
+                    match self.positions.hold(&self.name, holder, LEASE).await {
+                        Ok(held) => return held.map(|_| asked),
+                        Err(error) => tracing::debug!(name = self.name, %error, "renewing the outlet's lease"),
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            };
+            match tokio::time::timeout_at(end, renewing).await {
+                Ok(Some(asked)) => since = asked,
+                Ok(None) => return anyhow::anyhow!("another replica has taken this outlet over"),
+                Err(_) => return anyhow::anyhow!("the store did not let this replica keep the outlet"),
+            }
+        }
+    }
+
+    async fn release(&self, holder: &str) {
+        // If it fails the others wait for the end of the lease.
+        let _ = tokio::time::timeout(RENEW, self.positions.release(&self.name, holder)).await;
+    }
+
+    async fn publish(&self, holder: &str, stored: Option<Cursor>) -> anyhow::Result<Infallible> {
+        let mut pulse = self.ledger.subscribe();
+        let mut resets = pulse.borrow_and_update().resets;
+        let mut cursor = self.place(stored).await;
+        self.link.reached(cursor.seq);
+        let mut session = self.connect.connect().await?;
+        self.link.is(State::Connected);
+        loop {
+            // Marked as seen before the ledger is read, so that what comes after the reading wakes us.
+            let now = *pulse.borrow_and_update();
+            let page = self.ledger.rows(&cursor.epoch, cursor.seq, PAGE).filter(|_| now.resets == resets);
+            let Some(page) = page else {
+                // Another log, or one that went back: everything in force once more, as soon as that is known.
+                let end = self.loaded().await;
+                let again = pulse.borrow_and_update().resets;
+                if again != resets || end.epoch != cursor.epoch {
+                    (resets, cursor) = (again, Cursor { seq: 0, ..end });
+                }
+                continue;
+            };
+            self.link.reached(cursor.seq);
+            self.link.measure(page.head);
+            if page.seq == cursor.seq {
+                // The ledger lives as long as we do, so this cannot fail.
+                let _ = pulse.changed().await;
+                continue;
+            }
+            self.send(&mut *session, page.rows).await?;
+            cursor.seq = page.seq;
+            self.advance(holder, &cursor).await?;
+        }
+    }
+
+    async fn send(&self, session: &mut dyn Session, mut rows: Vec<Row>) -> anyhow::Result<()> {
+        let all = rows.len();
+        rows.retain(|row| !self.except_sources.contains(&row.revocation.source));
+        if !rows.is_empty() {
+            let skipped = session.send(&rows).await?;
+            if skipped > 0 {
+                self.link.set_aside(skipped, "not_expressible");
+            }
+            self.link.delivered((rows.len() as u64).saturating_sub(skipped), "confirmed");
+        }
+        let excepted = (all - rows.len()) as u64;
+        if excepted > 0 {
+            self.link.passed_over(excepted, "except_sources");
+        }
+        Ok(())
+    }
+
+    /// Writes the cursor down. While the store is away it tries again, as long as the lease lasts: what was confirmed
+    /// need not be sent again for that.
+    async fn advance(&self, holder: &str, cursor: &Cursor) -> anyhow::Result<()> {
+        loop {
+            match self.positions.advance(&self.name, holder, cursor).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => anyhow::bail!("another replica has taken this outlet over"),
+                Err(error) => tracing::debug!(name = self.name, %error, "writing the outlet's cursor"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     async fn place(&self, stored: Option<Cursor>) -> Cursor {
         let now = self.loaded().await;
         match stored {
-            Some(cursor) if cursor.epoch == now.epoch => {
-                // Another replica may have read the store earlier than this one.
-                let _ = tokio::time::timeout(RENEW, self.ledger.reach(cursor.seq)).await;
-                cursor
-            }
-            Some(_) => Cursor { seq: 0, ..now },
+            // Another replica may have read the store earlier than this one. But a cursor that the log does not reach is
+            // one of rows that were lost.
+            Some(cursor) if cursor.epoch == now.epoch && self.ledger.reach(cursor.seq).await => cursor,
             None if self.start == Start::Now => now,
-            None => Cursor { seq: 0, ..now },
+            _ => Cursor { seq: 0, ..now },
         }
     }
 
@@ -158,3 +220,6 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

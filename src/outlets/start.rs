@@ -46,7 +46,7 @@ pub fn start(outlets: &[Outlet], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             link,
             connect,
         };
-        life.spawn("outlet", publisher.run(life.soft.clone()));
+        life.spawn_link("outlet", publisher.run(life.soft.clone()));
     }
     links
 }

@@ -7,11 +7,13 @@
 //! * Messages are committed in the order in which they came.
 //! * A message that cannot be read, or that intake refuses, is parked and never stops the others.
 //! * While the store is away it waits and tries again; the prefetch limit then holds the broker back.
+//! * Nothing that a message holds can make it wait for ever: what goes to the store at once is bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -25,6 +27,12 @@ use crate::store::parking::{Parked, Parking};
 
 /// The most messages that go into one commit.
 pub const MAX_BATCH: usize = 500;
+/// The most revocations in one transaction: a message can hold any number, and the store bounds the time.
+const MAX_ITEMS: usize = 5000;
+/// The most bytes that are parked at once, or one message if that is larger.
+const MAX_BYTES: usize = 4 << 20;
+/// The most that is kept of one message.
+const MAX_KEPT: usize = 16 << 20;
 
 /// A message as a broker delivered it.
 #[derive(Clone)]
@@ -62,14 +70,23 @@ pub struct Inbox {
     pub stop: CancellationToken,
     /// The issuer of tokens that are named without one.
     pub default_issuer: Option<String>,
-    /// Is notified when a message asks for the whole list to be pulled (WSO2's batch event without tokens).
-    pub pull: Arc<tokio::sync::Notify>,
+    /// Is notified when this source has to pull its list. It keeps one permit, so a notice that comes while a list is
+    /// being pulled is not lost.
+    pub pull: Arc<Notify>,
+    /// Those of all sources that pull: notified when a message says that more was revoked than it names (WSO2's batch
+    /// event without tokens).
+    pub pulls: Arc<[Arc<Notify>]>,
 }
 
 /// The hub is stopping: the messages were not taken, and must not be acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[error("the hub is stopping")]
 pub struct Stopping;
+
+/// Why a message is parked that asks for a list nobody pulls.
+pub const NOTHING_TO_PULL: &str = "nothing_to_pull";
+/// The same for people.
+pub const NOBODY_PULLS: &str = "it says that a list has to be pulled, and there is no wso2_snapshot source";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -87,8 +104,9 @@ impl Inbox {
             }
             match message::decode(message.content_type.as_deref(), &message.body, &self.options) {
                 Ok(decoded) => {
-                    if decoded.wants_snapshot {
-                        self.pull.notify_waiters();
+                    // Before the acknowledgement; a hub that dies in between pulls at its start.
+                    if decoded.wants_snapshot && !self.pull_all() {
+                        aside.push(self.parked(message, NOTHING_TO_PULL, NOBODY_PULLS.into()));
                     }
                     items.extend(decoded.revocations.into_iter().map(|r| (at, r)));
                 }
@@ -101,13 +119,19 @@ impl Inbox {
         self.commit(messages, items, &mut aside).await?;
         self.park(&aside).await?;
         if own > 0 {
-            self.link.set_aside(own, "own");
+            self.link.passed_over(own, "own");
         }
-        let taken = (messages.len() - aside.len()) as u64 - own;
+        let taken = (messages.len() as u64).saturating_sub(aside.len() as u64 + own);
         if taken > 0 {
             self.link.delivered(taken, "committed");
         }
         Ok(())
+    }
+
+    /// Has every list pulled, as soon as its source can; says whether there is any.
+    pub fn pull_all(&self) -> bool {
+        self.pulls.iter().for_each(|pull| pull.notify_one());
+        !self.pulls.is_empty()
     }
 
     /// Gives what is named without an issuer the source's own.
@@ -157,7 +181,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Commits everything; a message that intake refuses goes to `aside` as a whole and the others once more.
+    /// Commits everything in order; a message that intake refuses goes to `aside`, once and as a whole.
     async fn commit(
         &self,
         messages: &[Message],
@@ -166,9 +190,14 @@ impl Inbox {
     ) -> Result<(), Stopping> {
         let mut pause = FIRST_PAUSE;
         while !items.is_empty() {
-            let revocations = items.iter().map(|(_, r)| r.clone()).collect();
+            let at_once = items.len().min(MAX_ITEMS);
+            let revocations = items[..at_once].iter().map(|(_, r)| r.clone()).collect();
             match self.intake.revoke(&self.sender, revocations).await {
-                Ok(_) => break,
+                Ok(_) => {
+                    items.drain(..at_once);
+                    pause = FIRST_PAUSE;
+                    self.go_on();
+                }
                 Err(IntakeError::Invalid { index, invalid }) => {
                     let at = items[index].0;
                     aside.push(self.parked(&messages[at], invalid.reason.code(), invalid.detail));
@@ -178,41 +207,56 @@ impl Inbox {
                 Err(error) => self.hold(&error.to_string(), &mut pause).await?,
             }
         }
-        self.go_on();
         Ok(())
     }
 
-    async fn park(&self, aside: &[Parked]) -> Result<(), Stopping> {
-        if aside.is_empty() {
-            return Ok(());
-        }
+    async fn park(&self, mut aside: &[Parked]) -> Result<(), Stopping> {
         let mut pause = FIRST_PAUSE;
-        let dropped = loop {
-            match self.parking.park(aside, self.max_parked).await {
-                Ok(dropped) => break dropped,
+        while !aside.is_empty() {
+            let mut bytes = 0;
+            let fit = aside.iter().take_while(|message| {
+                bytes += message.body.len();
+                bytes <= MAX_BYTES
+            });
+            let (some, rest) = aside.split_at(fit.count().max(1));
+            match self.parking.park(some, self.max_parked).await {
+                Ok(dropped) => {
+                    (aside, pause) = (rest, FIRST_PAUSE);
+                    self.go_on();
+                    self.tell(some, dropped);
+                }
                 Err(error) => self.hold(&error.to_string(), &mut pause).await?,
             }
-        };
-        self.go_on();
-        for message in aside {
+        }
+        Ok(())
+    }
+
+    fn tell(&self, parked: &[Parked], dropped: u64) {
+        for message in parked {
             self.link.set_aside(1, &message.reason);
-            let (source, reason, detail) = (&message.source, &message.reason, &message.detail);
-            tracing::warn!(source, reason, detail, "a message was parked; see `revocation-hub parked list`");
+        }
+        // A broker can bring thousands; the first says what kind of trouble it is.
+        if let Some(Parked { source, reason, detail, .. }) = parked.first() {
+            let count = parked.len();
+            tracing::warn!(source, count, reason, detail, "messages were parked; see `revocation-hub parked list`");
         }
         if dropped > 0 {
             self.metrics.parked_dropped.inc_by(dropped);
             tracing::error!(dropped, "more messages are parked than limits.max_parked; the oldest are gone");
         }
-        Ok(())
     }
 
-    fn parked(&self, message: &Message, reason: &str, detail: String) -> Parked {
+    fn parked(&self, message: &Message, reason: &str, mut detail: String) -> Parked {
+        let kept = message.body.len().min(MAX_KEPT);
+        if kept < message.body.len() {
+            detail = format!("only {kept} of {} bytes are kept; {detail}", message.body.len());
+        }
         Parked {
             source: self.sender.name.to_string(),
             reason: reason.to_owned(),
             detail,
             content_type: message.content_type.clone(),
-            body: message.body.to_vec(),
+            body: message.body[..kept].to_vec(),
             received_at: self.clock.now(),
         }
     }

@@ -10,6 +10,8 @@ pub mod etcd;
 pub mod global_token_revocation;
 pub mod inbox;
 pub mod native;
+pub mod parked;
+pub mod report;
 pub mod rfc7009;
 pub mod ssf_poll;
 pub mod ssf_push;
@@ -25,6 +27,7 @@ use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
 use crate::issuers::Issuers;
+use crate::metrics::Metrics;
 use crate::store::parking::Parking;
 use crate::store::seen::Seen;
 
@@ -49,6 +52,8 @@ pub struct Sources {
     pub seen: Arc<dyn Seen>,
     /// The one clock.
     pub clock: Clock,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The defaults of clients that publish.

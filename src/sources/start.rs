@@ -81,8 +81,13 @@ impl Served {
 
 /// Starts every source that connects; returns all of them, for the router and for people.
 pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc<Running>> {
-    // One for all: a batch event that any broker brings makes every list be pulled.
-    let pull = Arc::new(Notify::new());
+    // A batch event that any broker brings makes every list be pulled.
+    let pulls: Vec<Arc<Notify>> = sources
+        .iter()
+        .filter(|source| source.kind == SourceKind::Wso2Snapshot)
+        .map(|_| Arc::new(Notify::new()))
+        .collect();
+    let (pulls, mut own): (Arc<[_]>, _) = (pulls.clone().into(), pulls.into_iter());
     let mut all = Vec::new();
     for source in sources {
         let serves = source.serves().is_some();
@@ -101,7 +106,11 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             default_issuer: source.default_issuer.clone(),
             usual: if serves { State::Serving } else { State::Connected },
             stop: life.soft.clone(),
-            pull: pull.clone(),
+            pull: match source.kind {
+                SourceKind::Wso2Snapshot => own.next().unwrap_or_default(),
+                _ => Arc::default(),
+            },
+            pulls: pulls.clone(),
         };
         let (again, waiting) = mpsc::channel(wso2_notify::SECOND_CHANCES);
         let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
@@ -115,13 +124,13 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {
-            SourceKind::Amqp => life.spawn("amqp source", amqp::run(running, stop)),
-            SourceKind::Amqp1 => life.spawn("amqp1 source", amqp1::run(running, stop)),
-            SourceKind::Stomp => life.spawn("stomp source", stomp::run(running, stop)),
-            SourceKind::SsfPoll => life.spawn("ssf_poll source", ssf_poll::run(running, stop)),
-            SourceKind::Wso2Snapshot => life.spawn("wso2_snapshot source", wso2_snapshot::run(running, stop)),
+            SourceKind::Amqp => life.spawn_link("amqp source", amqp::run(running, stop)),
+            SourceKind::Amqp1 => life.spawn_link("amqp1 source", amqp1::run(running, stop)),
+            SourceKind::Stomp => life.spawn_link("stomp source", stomp::run(running, stop)),
+            SourceKind::SsfPoll => life.spawn_link("ssf_poll source", ssf_poll::run(running, stop)),
+            SourceKind::Wso2Snapshot => life.spawn_link("wso2_snapshot source", wso2_snapshot::run(running, stop)),
             SourceKind::Wso2Notify => {
-                life.spawn("wso2_notify source", wso2_notify::second_chances(running, waiting, stop));
+                life.spawn_link("wso2_notify source", wso2_notify::second_chances(running, waiting, stop));
             }
             _ => {}
         }

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::inbox::{NOBODY_PULLS, NOTHING_TO_PULL};
 use super::start::{Running, Served};
 use crate::config::Scope;
 use crate::formats::wso2::{notify as format, translate};
@@ -40,8 +41,8 @@ pub async fn notify(
         Ok(event) => event,
         Err(malformed) => return Err(park(&served, bytes, malformed.reason(), malformed.to_string()).await),
     };
-    if event.wants_snapshot() {
-        inbox.pull.notify_waiters();
+    if event.wants_snapshot() && !inbox.pull_all() {
+        return Err(park(&served, bytes, NOTHING_TO_PULL, NOBODY_PULLS.into()).await);
     }
     let mut items = translate::event(event, served.running.source.untyped);
     if items.is_empty() {

@@ -38,14 +38,11 @@ pub async fn run(running: Arc<Running>, stop: CancellationToken) {
         let client = client(&running.source)?;
         let mut seen = seen.lock().await;
         loop {
-            let asked = running.inbox.pull.notified();
-            tokio::pin!(asked);
-            // From here on: what asks while we pull makes us pull once more.
-            asked.as_mut().enable();
             pull(&running, &client, &mut seen).await?;
             link.is(State::Connected);
             let pause = interval.mul_f64(0.9 + 0.2 * rand::random::<f64>());
-            let _ = tokio::time::timeout(pause, asked).await;
+            // What asked while we pulled has left its permit, and makes us pull once more.
+            let _ = tokio::time::timeout(pause, running.inbox.pull.notified()).await;
         }
     })
     .await;

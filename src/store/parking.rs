@@ -7,6 +7,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
 
+/// The longest text (reason, detail, content type) that is kept, in characters.
+const MAX_TEXT: usize = 500;
+
+/// A text as it is kept. It can come from a foreign message: Postgres has no NUL in texts, and a message that cannot be
+/// parked would hold up its source for ever.
+pub(super) fn kept(text: &str) -> String {
+    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// A message on its way to be parked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Parked {
@@ -46,6 +55,25 @@ impl Parked {
     }
 }
 
+/// A parked message without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedHead {
+    /// Its number, by which people name it.
+    pub number: u64,
+    /// See [`Parked::source`].
+    pub source: String,
+    /// See [`Parked::reason`].
+    pub reason: String,
+    /// See [`Parked::detail`].
+    pub detail: String,
+    /// See [`Parked::content_type`].
+    pub content_type: Option<String>,
+    /// The length of the body.
+    pub bytes: u64,
+    /// See [`Parked::received_at`].
+    pub received_at: i64,
+}
+
 /// A parked message and its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedMessage {
@@ -59,11 +87,12 @@ pub struct ParkedMessage {
 #[async_trait]
 pub trait Parking: Send + Sync {
     /// Keeps messages and returns when they are on disk. One with the source and body of one that is there already
-    /// (a redelivery) changes nothing. Beyond `max` messages the oldest go; returns how many that were.
+    /// (a redelivery) changes nothing. Of the texts control characters are replaced, and what is too long is cut; the body
+    /// is kept as it is. Beyond `max` messages the oldest go; returns how many that were.
     async fn park(&self, messages: &[Parked], max: usize) -> Result<u64, StoreError>;
 
-    /// Up to `limit` messages with a number after `after`, in the order of their numbers.
-    async fn parked(&self, after: u64, limit: usize) -> Result<Vec<ParkedMessage>, StoreError>;
+    /// Up to `limit` messages with a number after `after`, in the order of their numbers, without their bodies.
+    async fn parked(&self, after: u64, limit: usize) -> Result<Vec<ParkedHead>, StoreError>;
 
     /// One message.
     async fn parked_one(&self, number: u64) -> Result<Option<ParkedMessage>, StoreError>;

@@ -1,4 +1,4 @@
-//! The pruner: takes what has expired off the disk, in small transactions.
+//! The pruner: takes what has expired off the disk, in small transactions, and counts the messages that are parked there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,10 @@ pub struct Pace {
 /// Prunes until `stop`. A store that is away is tried again in the next round; the feed is the one that reports it.
 pub async fn run(store: Arc<dyn Store>, clock: Clock, pace: Pace, metrics: Arc<Metrics>, stop: CancellationToken) {
     loop {
+        // Any replica may have parked or dropped messages, so they are counted where they are.
+        if let Ok(count) = store.parked_count().await {
+            metrics.parked.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pace.interval) => {}

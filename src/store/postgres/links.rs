@@ -10,7 +10,7 @@ use super::error::explain;
 use super::{PostgresStore, epoch};
 use crate::revocation::Cursor;
 use crate::store::StoreError;
-use crate::store::parking::{Parked, ParkedMessage, Parking};
+use crate::store::parking::{Parked, ParkedHead, ParkedMessage, Parking, kept};
 use crate::store::positions::{Held, Positions};
 
 const PARK: &str = "insert into parked (digest, source, reason, detail, content_type, body, received_at)
@@ -21,8 +21,12 @@ const TRIM: &str = "with gone as (
         delete from parked where number <= (select number from parked order by number desc offset $1 limit 1) returning 1
     ) select count(*) from gone";
 
-const PARKED: &str = "select number, source, reason, detail, content_type, body, received_at from parked
+const PARKED: &str =
+    "select number, source, reason, detail, content_type, received_at, length(body)::bigint from parked
     where number > $1 order by number limit $2";
+
+const PARKED_ONE: &str = "select number, source, reason, detail, content_type, received_at, body from parked
+    where number = $1";
 
 const HOLD: &str = "insert into outlet (name, holder, until) values ($1, $2, now() + $3 * interval '1 second')
     on conflict (name) do update set holder = excluded.holder, until = excluded.until
@@ -41,9 +45,9 @@ impl Parking for PostgresStore {
             sqlx::query(PARK)
                 .bind(messages.iter().map(|m| m.digest().to_vec()).collect::<Vec<_>>())
                 .bind(messages.iter().map(|m| m.source.clone()).collect::<Vec<_>>())
-                .bind(messages.iter().map(|m| m.reason.clone()).collect::<Vec<_>>())
-                .bind(messages.iter().map(|m| m.detail.clone()).collect::<Vec<_>>())
-                .bind(messages.iter().map(|m| m.content_type.clone()).collect::<Vec<_>>())
+                .bind(messages.iter().map(|m| kept(&m.reason)).collect::<Vec<_>>())
+                .bind(messages.iter().map(|m| kept(&m.detail)).collect::<Vec<_>>())
+                .bind(messages.iter().map(|m| m.content_type.as_deref().map(kept)).collect::<Vec<_>>())
                 .bind(messages.iter().map(|m| m.body.clone()).collect::<Vec<_>>())
                 .bind(messages.iter().map(|m| m.received_at).collect::<Vec<_>>())
         })
@@ -51,16 +55,17 @@ impl Parking for PostgresStore {
         number(&self.rows(|| sqlx::query(TRIM).bind(max)).await?)
     }
 
-    async fn parked(&self, after: u64, limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+    async fn parked(&self, after: u64, limit: usize) -> Result<Vec<ParkedHead>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows(|| sqlx::query(PARKED).bind(after).bind(limit)).await?;
-        rows.iter().map(|row| message(row).map_err(explain)).collect()
+        rows.iter().map(|row| head(row).map_err(explain)).collect()
     }
 
     async fn parked_one(&self, number: u64) -> Result<Option<ParkedMessage>, StoreError> {
-        let found = self.parked(number.saturating_sub(1), 1).await?;
-        Ok(found.into_iter().find(|m| m.number == number))
+        let Ok(number) = i64::try_from(number) else { return Ok(None) };
+        let rows = self.rows(|| sqlx::query(PARKED_ONE).bind(number)).await?;
+        rows.first().map(|row| message(row).map_err(explain)).transpose()
     }
 
     async fn unpark(&self, number: u64) -> Result<bool, StoreError> {
@@ -111,6 +116,18 @@ fn number(rows: &[PgRow]) -> Result<u64, StoreError> {
     Ok(number.cast_unsigned())
 }
 
+fn head(row: &PgRow) -> Result<ParkedHead, sqlx::Error> {
+    Ok(ParkedHead {
+        number: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        source: row.try_get(1)?,
+        reason: row.try_get(2)?,
+        detail: row.try_get(3)?,
+        content_type: row.try_get(4)?,
+        received_at: row.try_get(5)?,
+        bytes: row.try_get::<i64, _>(6)?.cast_unsigned(),
+    })
+}
+
 fn message(row: &PgRow) -> Result<ParkedMessage, sqlx::Error> {
     Ok(ParkedMessage {
         number: row.try_get::<i64, _>(0)?.cast_unsigned(),
@@ -119,8 +136,8 @@ fn message(row: &PgRow) -> Result<ParkedMessage, sqlx::Error> {
             reason: row.try_get(2)?,
             detail: row.try_get(3)?,
             content_type: row.try_get(4)?,
-            body: row.try_get(5)?,
-            received_at: row.try_get(6)?,
+            received_at: row.try_get(5)?,
+            body: row.try_get(6)?,
         },
     })
 }

@@ -11,7 +11,7 @@ use sqlx::{Sqlite, query::Query};
 use super::{SqliteStore, explain};
 use crate::revocation::Cursor;
 use crate::store::StoreError;
-use crate::store::parking::{Parked, ParkedMessage, Parking};
+use crate::store::parking::{Parked, ParkedHead, ParkedMessage, Parking, kept};
 use crate::store::positions::{Held, Positions};
 
 const PARK: &str = "insert into parked (digest, source, reason, detail, content_type, body, received_at)
@@ -20,8 +20,11 @@ const PARK: &str = "insert into parked (digest, source, reason, detail, content_
 const TRIM: &str =
     "delete from parked where number <= (select number from parked order by number desc limit 1 offset ?1)";
 
-const PARKED: &str = "select number, source, reason, detail, content_type, body, received_at from parked
+const PARKED: &str = "select number, source, reason, detail, content_type, received_at, length(body) from parked
     where number > ?1 order by number limit ?2";
+
+const PARKED_ONE: &str = "select number, source, reason, detail, content_type, received_at, body from parked
+    where number = ?1";
 
 const HOLD: &str = "insert into outlet (name, holder, until) values (?1, ?2, unixepoch('subsec') + ?3)
     on conflict (name) do update set holder = excluded.holder, until = excluded.until
@@ -59,24 +62,25 @@ impl Parking for SqliteStore {
     async fn park(&self, messages: &[Parked], max: usize) -> Result<u64, StoreError> {
         // One statement each: these are the rare ones.
         for m in messages {
-            let query = sqlx::query(PARK).bind(m.digest().to_vec()).bind(m.source.clone()).bind(m.reason.clone());
-            let query = query.bind(m.detail.clone()).bind(m.content_type.clone()).bind(m.body.clone());
+            let query = sqlx::query(PARK).bind(m.digest().to_vec()).bind(m.source.clone()).bind(kept(&m.reason));
+            let query = query.bind(kept(&m.detail)).bind(m.content_type.as_deref().map(kept)).bind(m.body.clone());
             self.write(query.bind(m.received_at)).await?;
         }
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         Ok(self.write(sqlx::query(TRIM).bind(max)).await?.1)
     }
 
-    async fn parked(&self, after: u64, limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+    async fn parked(&self, after: u64, limit: usize) -> Result<Vec<ParkedHead>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(sqlx::query(PARKED).bind(after).bind(limit)).await?;
-        rows.iter().map(|row| message(row).map_err(explain)).collect()
+        rows.iter().map(|row| head(row).map_err(explain)).collect()
     }
 
     async fn parked_one(&self, number: u64) -> Result<Option<ParkedMessage>, StoreError> {
-        let found = self.parked(number.saturating_sub(1), 1).await?;
-        Ok(found.into_iter().find(|m| m.number == number))
+        let Ok(number) = i64::try_from(number) else { return Ok(None) };
+        let rows = self.read(sqlx::query(PARKED_ONE).bind(number)).await?;
+        rows.first().map(|row| message(row).map_err(explain)).transpose()
     }
 
     async fn unpark(&self, number: u64) -> Result<bool, StoreError> {
@@ -119,6 +123,18 @@ impl Positions for SqliteStore {
     }
 }
 
+fn head(row: &SqliteRow) -> Result<ParkedHead, sqlx::Error> {
+    Ok(ParkedHead {
+        number: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        source: row.try_get(1)?,
+        reason: row.try_get(2)?,
+        detail: row.try_get(3)?,
+        content_type: row.try_get(4)?,
+        received_at: row.try_get(5)?,
+        bytes: row.try_get::<i64, _>(6)?.cast_unsigned(),
+    })
+}
+
 fn message(row: &SqliteRow) -> Result<ParkedMessage, sqlx::Error> {
     Ok(ParkedMessage {
         number: row.try_get::<i64, _>(0)?.cast_unsigned(),
@@ -127,8 +143,8 @@ fn message(row: &SqliteRow) -> Result<ParkedMessage, sqlx::Error> {
             reason: row.try_get(2)?,
             detail: row.try_get(3)?,
             content_type: row.try_get(4)?,
-            body: row.try_get(5)?,
-            received_at: row.try_get(6)?,
+            received_at: row.try_get(5)?,
+            body: row.try_get(6)?,
         },
     })
 }
