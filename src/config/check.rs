@@ -8,6 +8,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::Config;
 use super::clients::Client;
 use super::error::ConfigError;
+use super::links::SourceKind;
 
 impl Config {
     /// Checks what the types cannot say. [`Config::load`] has done it already.
@@ -121,6 +122,18 @@ impl Config {
             check_name("sources", i, &source.name, &mut names)?;
             if let Some((setting, message)) = source.complaint() {
                 return Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message));
+            }
+        }
+        for source in &self.sources {
+            let of = |setting: &str, message: String| {
+                Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message))
+            };
+            let known = |name: &String| self.clients.iter().any(|client| client.name == *name);
+            if let Some(unknown) = source.clients.iter().find(|name| !known(name)) {
+                return of("clients", format!("there is no client \"{unknown}\""));
+            }
+            if matches!(source.kind, SourceKind::SsfPush | SourceKind::SsfPoll) && self.issuers.is_empty() {
+                return of("issuers", "there are no [[issuers]] whose tokens it could believe".into());
             }
         }
         let mut seen = HashSet::new();

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::duration;
 use super::secret::{DatabaseUrl, Secret};
+use crate::formats::set::OPTIONAL_EVENTS;
+use crate::formats::subject::Named;
 pub use crate::formats::wso2::translate::Untyped;
 
 /// A URL that can hold a password; `{}` and `{:?}` print `***` in its place.
@@ -346,6 +348,18 @@ impl Source {
             let message =
                 format!("would make the path \"{path}\"; use letters, digits, - . _ ~ between single slashes");
             return Some((setting.into(), message));
+        }
+        if let Some(unknown) = self.subject_claim.iter().flatten().find(|name| Named::from_name(name).is_none()) {
+            let known: Vec<_> = Named::ALL.iter().map(|named| named.name()).collect();
+            let message = format!("\"{unknown}\" is not a format that could stand for `sub`; use {}", known.join(", "));
+            return Some(("subject_claim".into(), message));
+        }
+        if let Some(unknown) = self.events.iter().find(|name| !OPTIONAL_EVENTS.contains(&name.as_str())) {
+            let message = format!(
+                "\"{unknown}\" is not an event that can be turned on; the others are always taken, or never. Use {}",
+                OPTIONAL_EVENTS.join(", ")
+            );
+            return Some(("events".into(), message));
         }
         if self.prefetch == Some(0) {
             return Some(("prefetch".into(), "0 would mean without limit; use at least 1".into()));

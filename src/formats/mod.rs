@@ -10,4 +10,6 @@ pub mod etcd;
 pub mod json;
 pub mod message;
 pub mod native;
+pub mod set;
+pub mod subject;
 pub mod wso2;

@@ -115,7 +115,8 @@ impl Authenticator {
         }
     }
 
-    fn authenticate(&self, authorization: Option<&HeaderValue>) -> Result<Caller, Problem> {
+    /// Who presents this header.
+    pub fn authenticate(&self, authorization: Option<&HeaderValue>) -> Result<Caller, Problem> {
         if let Some(anybody) = &self.anybody {
             return Ok(anybody.clone());
         }

@@ -80,6 +80,8 @@ codes! {
     Internal = INTERNAL_SERVER_ERROR "internal";
     /// The hub has not loaded its list yet, so it does not know.
     NotLoaded = SERVICE_UNAVAILABLE "not_loaded";
+    /// The keys of a token's issuer cannot be read, so nobody can say whether the token is good.
+    KeysUnavailable = SERVICE_UNAVAILABLE "keys_unavailable";
     /// The store does not answer, so nothing could be committed.
     StoreUnavailable = SERVICE_UNAVAILABLE "store_unavailable";
     /// More is waiting than can be committed in time.

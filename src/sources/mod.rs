@@ -13,6 +13,7 @@ pub mod native;
 pub mod parked;
 pub mod report;
 pub mod rfc7009;
+pub mod ssf;
 pub mod ssf_poll;
 pub mod ssf_push;
 pub mod start;
