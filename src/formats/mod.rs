@@ -6,7 +6,9 @@
 //! **Invariants.** Decoders are total: any bytes give a value or an error, never a panic, and memory in proportion to
 //! the input whatever the input claims of itself. No error text holds a value from the input, which may be a token.
 
+pub mod amqp1_value;
 pub mod etcd;
+pub mod jms_map_xml;
 pub mod json;
 pub mod message;
 pub mod native;

@@ -3,9 +3,11 @@
 pub mod amqp;
 pub mod amqp1;
 pub mod apim;
+pub mod blind;
 pub mod check;
 pub mod etcd;
 pub mod events;
+pub mod form;
 mod list;
 pub mod operate;
 pub mod publisher;
@@ -47,6 +49,8 @@ pub struct Outlets {
     pub max_lag: Duration,
     /// The outlets that send.
     pub links: Vec<Arc<Link>>,
+    /// What some readers cannot judge.
+    pub blind: blind::Blind,
     /// Streams end, and the hub is no longer ready.
     pub stopping: CancellationToken,
 }

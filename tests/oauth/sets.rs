@@ -90,7 +90,7 @@ pub fn unsigned(header: &Value, claims: &Value, signature: &[u8]) -> String {
 }
 
 /// The settings of a hub that believes `signer`, with one source of security events.
-pub fn config(place: &Place, signer: &Signer, source: Value) -> Config {
+pub fn believing(place: &Place, signer: &Signer, source: Value) -> Config {
     let mut config = place.config();
     let issuer = json!({"issuer": ISSUER, "jwks_file": signer.jwks_file(place)});
     config.issuers = vec![serde_json::from_value(issuer).unwrap()];

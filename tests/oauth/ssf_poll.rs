@@ -25,7 +25,7 @@ async fn rfc8936_2_4_what_is_committed_is_acknowledged_and_what_is_no_good_is_re
     transmitter.offer("b", Signer::es256("k").sign(&session("b", "never")));
     transmitter.offer("c", signer.sign(&session("another", "never")));
     transmitter.offer("d", "no token".into());
-    let hub = TestHub::start(config(place, &signer, source(json!(transmitter.url()))), Clock::manual(NOW)).await;
+    let hub = TestHub::start(believing(place, &signer, source(json!(transmitter.url()))), Clock::manual(NOW)).await;
     transmitter.until_acknowledged(7).await;
     let refused = until("all are settled", async || {
         let refused = transmitter.refused();
@@ -59,7 +59,7 @@ async fn rfc8936_2_4_nothing_is_acknowledged_while_the_store_is_away(place: &Pla
     let signer = Signer::es256("k");
     let transmitter = Transmitter::start(None).await;
     let wire = Proxy::new(place).await;
-    let mut config = config(place, &signer, source(json!(transmitter.url())));
+    let mut config = believing(place, &signer, source(json!(transmitter.url())));
     config.database_url = DatabaseUrl::new(&wire.url(place));
     config.store.timeout = std::time::Duration::from_millis(500);
     let hub = TestHub::start(config, Clock::manual(NOW)).await;
@@ -113,7 +113,7 @@ async fn a_transmitter_may_be_away_and_come_back(place: &Place) {
     let wire = Proxy::new(&there).await;
     wire.set(Wire::Cut);
     let url = json!([wire.url(&there)]);
-    let hub = TestHub::start(config(place, &signer, source(url)), Clock::manual(NOW)).await;
+    let hub = TestHub::start(believing(place, &signer, source(url)), Clock::manual(NOW)).await;
     until("the source has tried", async || (state(&hub).await == "waiting").then_some(())).await;
     transmitter.offer("a", signer.sign(&session("a", "s")));
     wire.set(Wire::Good);
@@ -135,7 +135,7 @@ async fn the_addresses_are_tried_in_turn(place: &Place) {
     let transmitter = Transmitter::start(None).await;
     transmitter.offer("a", signer.sign(&session("a", "s")));
     let urls = json!([wrong.url(), transmitter.url()]);
-    let hub = TestHub::start(config(place, &signer, source(urls)), Clock::manual(NOW)).await;
+    let hub = TestHub::start(believing(place, &signer, source(urls)), Clock::manual(NOW)).await;
     transmitter.until_acknowledged(1).await;
     let report = hub.get("/v1/sources").await.expect(200).json()["sources"][0].clone();
     assert_eq!((&report["failures"], place.rows().await), (&json!(1), 1));
@@ -147,7 +147,7 @@ async fn keys_that_cannot_be_read_now_leave_a_token_with_its_transmitter(place: 
     let signer = Signer::es256("k");
     let transmitter = Transmitter::start(None).await;
     transmitter.offer("a", signer.sign(&session("a", "s")));
-    let config = config(place, &signer, source(json!(transmitter.url())));
+    let config = believing(place, &signer, source(json!(transmitter.url())));
     std::fs::remove_file(signer.jwks_file(place)).unwrap();
     let hub = TestHub::start(config, Clock::manual(NOW)).await;
     until("it was delivered twice", async || (transmitter.delivered("a") >= 2).then_some(())).await;

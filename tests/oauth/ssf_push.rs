@@ -11,7 +11,7 @@ fn push() -> Value {
 }
 
 async fn start(place: &Place, signer: &Signer, source: Value) -> TestHub {
-    TestHub::start(config(place, signer, source), Clock::manual(NOW)).await
+    TestHub::start(believing(place, signer, source), Clock::manual(NOW)).await
 }
 
 fn request(hub: &Api, token: String) -> reqwest::RequestBuilder {
@@ -148,7 +148,7 @@ async fn rfc8935_2_3_a_token_that_is_no_good_is_refused_and_nothing_is_stored(pl
 
 async fn what_is_no_transmission_has_the_status_of_its_own(place: &Place) {
     let signer = Signer::es256("k");
-    let mut config = config(place, &signer, push());
+    let mut config = believing(place, &signer, push());
     config.limits.max_body_bytes = 2000;
     let hub = TestHub::start(config, Clock::manual(NOW)).await;
     let token = signer.sign(&session("a", "s"));
@@ -177,7 +177,7 @@ async fn rfc7519_4_1_3_an_audience_is_refused_where_nobody_said_who_we_are(place
 
 async fn without_keys_or_store_the_answer_is_503_and_retry_after(place: &Place) {
     let signer = Signer::es256("k");
-    let mut config = config(place, &signer, push());
+    let mut config = believing(place, &signer, push());
     let file = signer.jwks_file(place);
     std::fs::remove_file(&file).unwrap();
     let wire = if place.is_postgres() { Some(Proxy::new(place).await) } else { None };
@@ -220,7 +220,7 @@ async fn clients_restrict_who_may_send(place: &Place) {
         let bearer = json!({"token": format!("token-of-{name}")});
         serde_json::from_value(json!({"name": name, "scopes": scopes, "bearer": bearer})).unwrap()
     };
-    let mut config = config(
+    let mut config = believing(
         place,
         &signer,
         json!({"name": "idp", "kind": "ssf_push", "audiences": [AUDIENCE], "clients": ["t", "n", "r"]}),
