@@ -60,7 +60,7 @@ async fn rfc8936_2_4_nothing_is_acknowledged_while_the_store_is_away(place: &Pla
     let transmitter = Transmitter::start(None).await;
     let wire = Proxy::new(place).await;
     let mut config = believing(place, &signer, source(json!(transmitter.url())));
-    config.database_url = DatabaseUrl::new(&wire.url(place));
+    config.database_url = DatabaseUrl::new(wire.url(place));
     config.store.timeout = std::time::Duration::from_millis(500);
     let hub = TestHub::start(config, Clock::manual(NOW)).await;
     wire.set(Wire::Cut);

@@ -182,7 +182,7 @@ async fn without_keys_or_store_the_answer_is_503_and_retry_after(place: &Place) 
     std::fs::remove_file(&file).unwrap();
     let wire = if place.is_postgres() { Some(Proxy::new(place).await) } else { None };
     if let Some(wire) = &wire {
-        config.database_url = revocation_hub::config::DatabaseUrl::new(&wire.url(place));
+        config.database_url = revocation_hub::config::DatabaseUrl::new(wire.url(place));
         config.store.timeout = std::time::Duration::from_secs(1);
     }
     let hub = TestHub::start(config, Clock::manual(NOW)).await;
