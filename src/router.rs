@@ -13,7 +13,7 @@ use crate::config::{SourceKind, Wso2};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
-use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
+use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
 use crate::sources::start::Served;
 use crate::sources::{
     self, SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native,
@@ -26,6 +26,7 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/v1/revocations/{id}", &["get", "delete"]),
     ("/v1/check", &["get", "post"]),
     ("/v1/events", &["get"]),
+    ("/introspect", &["post"]),
     ("/v1/sources", &["get"]),
     ("/v1/outlets", &["get"]),
     ("/v1/parked", &["get"]),
@@ -37,6 +38,9 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/openapi.json", &["get"]),
     ("/", &["get"]),
 ];
+
+/// The paths of sources that are there when one of the kind is configured, as in the OpenAPI document.
+pub const SOURCE_PATHS: &[(&str, &[&str])] = &[("/revoke", &["post"]), ("/backchannel-logout", &["post"])];
 
 /// The whole interface of a hub.
 pub fn router(
@@ -61,6 +65,8 @@ pub fn router(
         .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
         .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
+    let introspection = introspect::Introspection { outlets: outlets.clone(), authenticator: authenticator.clone() };
+    let introspection = Router::new().route("/introspect", post(introspect::introspect)).with_state(introspection);
     let mut foreign = Router::new();
     for entry in wso2_paths {
         let shape = entry.shape;
@@ -86,6 +92,7 @@ pub fn router(
         .with_state(outlets);
 
     native
+        .merge(introspection)
         .merge(foreign)
         .merge(served)
         .merge(operating)

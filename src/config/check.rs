@@ -8,6 +8,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::Config;
 use super::clients::Client;
 use super::error::ConfigError;
+use super::links::SourceKind;
 
 impl Config {
     /// Checks what the types cannot say. [`Config::load`] has done it already.
@@ -42,11 +43,16 @@ impl Config {
             if address.port() != 0 && !seen.insert(address) {
                 return Err(ConfigError::invalid("listen", format!("{address} is given twice")));
             }
-            if self.clients.is_empty() && !address.ip().to_canonical().is_loopback() {
+            if !self.has_credentials() && !address.ip().to_canonical().is_loopback() {
                 return Err(ConfigError::OpenToTheNetwork(*address));
             }
         }
         Ok(())
+    }
+
+    /// Whether callers have to prove who they are: there are clients, or issuers whose tokens are credentials.
+    pub fn has_credentials(&self) -> bool {
+        !self.clients.is_empty() || self.issuers.iter().any(|issuer| issuer.credentials.is_some())
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
@@ -122,6 +128,11 @@ impl Config {
             if let Some((setting, message)) = source.complaint() {
                 return Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message));
             }
+        }
+        let signed = self.sources.iter().find(|source| source.kind == SourceKind::BackchannelLogout);
+        if let (Some(source), true) = (signed, self.issuers.is_empty()) {
+            let message = "there are no [[issuers]] whose tokens it could believe";
+            return Err(ConfigError::invalid(format!("sources \"{}\"", source.name), message));
         }
         let mut seen = HashSet::new();
         for issuer in &self.issuers {

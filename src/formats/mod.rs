@@ -7,7 +7,9 @@
 //! the input whatever the input claims of itself. No error text holds a value from the input, which may be a token.
 
 pub mod etcd;
+pub mod form;
 pub mod json;
+pub mod logout_token;
 pub mod message;
 pub mod native;
 pub mod wso2;

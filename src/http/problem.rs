@@ -80,6 +80,8 @@ codes! {
     Internal = INTERNAL_SERVER_ERROR "internal";
     /// The hub has not loaded its list yet, so it does not know.
     NotLoaded = SERVICE_UNAVAILABLE "not_loaded";
+    /// The keys of a token's issuer cannot be read, so nobody can say whether the token is good.
+    KeysUnavailable = SERVICE_UNAVAILABLE "keys_unavailable";
     /// The store does not answer, so nothing could be committed.
     StoreUnavailable = SERVICE_UNAVAILABLE "store_unavailable";
     /// More is waiting than can be committed in time.
@@ -120,6 +122,11 @@ impl Problem {
     /// Which problem it is.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// What it says to people, and how to authenticate, for those who say it in another form.
+    pub fn into_parts(self) -> (String, Vec<HeaderValue>) {
+        (self.detail, self.challenges)
     }
 
     /// The hub has not loaded its list yet.

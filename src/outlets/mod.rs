@@ -6,6 +6,7 @@ pub mod apim;
 pub mod check;
 pub mod etcd;
 pub mod events;
+pub mod introspect;
 mod list;
 pub mod operate;
 pub mod publisher;
@@ -21,8 +22,10 @@ use std::time::Duration;
 use axum::http::HeaderName;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::http::body::BodyBounds;
 use crate::http::{Code, Problem};
+use crate::issuers::Issuers;
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::metrics::Metrics;
@@ -47,6 +50,10 @@ pub struct Outlets {
     pub max_lag: Duration,
     /// The outlets that send.
     pub links: Vec<Arc<Link>>,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// The one clock.
+    pub clock: Clock,
     /// Streams end, and the hub is no longer ready.
     pub stopping: CancellationToken,
 }
