@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use reqwest::Method;
+use revocation_hub::clock::Clock;
 use revocation_hub::config::Config;
 use revocation_hub::http::Code;
 use revocation_hub::outlets::operate::OPENAPI;
-use revocation_hub::router::PATHS;
+use revocation_hub::router::{PATHS, SOURCE_PATHS};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -27,7 +28,10 @@ fn documented(document: &Value) -> BTreeSet<(String, String)> {
 
 #[test]
 fn the_document_has_the_routes_and_no_others() {
-    let routes = PATHS.iter().flat_map(|(path, methods)| methods.iter().map(|m| ((*path).to_owned(), (*m).to_owned())));
+    let routes = PATHS
+        .iter()
+        .chain(SOURCE_PATHS)
+        .flat_map(|(path, methods)| methods.iter().map(|m| ((*path).to_owned(), (*m).to_owned())));
     let wso2 = Config::default().wso2;
     let wso2 = wso2.iter().map(|entry| (format!("{}/revokedjwt", entry.base_path), "get".to_owned()));
     assert_eq!(documented(&document()), routes.chain(wso2).collect());
@@ -99,7 +103,18 @@ async fn park(place: &Place, hub: &Api) -> String {
 }
 
 async fn the_hub_has_what_the_document_says(place: &Place) {
-    let hub = place.hub().await;
+    // With the sources that serve what stands in the document.
+    let source = |value| serde_json::from_value(value).unwrap();
+    let issuer = json!({"issuer": "https://op.example", "jwks_file": "/nowhere"});
+    let config = Config {
+        issuers: vec![serde_json::from_value(issuer).unwrap()],
+        sources: vec![
+            source(json!({"name": "oauth", "kind": "rfc7009"})),
+            source(json!({"name": "op", "kind": "backchannel_logout", "audiences": ["hub"]})),
+        ],
+        ..place.config()
+    };
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
     let served = hub.get("/openapi.json").await.expect(200);
     assert_eq!((served.header("content-type"), served.text()), (Some("application/json"), OPENAPI));
     let document = document();
