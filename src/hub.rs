@@ -20,7 +20,10 @@ use crate::issuers::Issuers;
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::outlets::{self, Outlets};
+use crate::proxy::Proxy;
+use crate::revocation::{Cursor, Id};
 use crate::router::router;
 use crate::sources::{self, Defaults, Sources};
 use crate::store::{self, Store, StoreError, pruner};
@@ -68,6 +71,7 @@ impl Hub {
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
+        let proxy = Proxy::new(&config.proxy)?;
         let mut listeners = Vec::new();
         for address in &config.listen {
             let listener = listen(*address).await.map_err(|source| HubError::Listen { address: *address, source })?;
@@ -125,12 +129,14 @@ impl Hub {
         }
         let parts = sources::start::Parts {
             intake: intake.clone(),
+            known: ledger.clone(),
             parking: store.clone(),
             issuers: issuers.clone(),
             seen: store.clone(),
             max_parked: config.limits.max_parked,
             max_items: config.limits.max_items,
             defaults,
+            origin: Origin::of(ledger.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };
@@ -173,10 +179,11 @@ impl Hub {
             links,
             issuers,
             clock: clock.clone(),
+            blind: Default::default(),
             stopping: life.soft.clone(),
         };
         let server = Server {
-            router: router(authenticator, Arc::new(sources), Arc::new(outlets), &config.wso2),
+            router: router(authenticator, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
             header_timeout: config.limits.header_timeout,
             connections: Arc::new(Semaphore::new(config.limits.max_connections)),
             metrics,
@@ -228,6 +235,16 @@ impl Hub {
             Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
+    }
+}
+
+impl sources::Known for Ledger {
+    fn cursor(&self) -> Option<Cursor> {
+        Ledger::cursor(self)
+    }
+
+    fn is_lifted(&self, id: Id) -> bool {
+        Ledger::is_lifted(self, id)
     }
 }
 

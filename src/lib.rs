@@ -3,7 +3,9 @@
 //! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`]. The words they share
 //! are in [`revocation`]; [`hub`] puts the rooms together, [`router`] lists every path.
 
+pub mod amqp;
 pub mod bench;
+pub mod brokers;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -19,7 +21,9 @@ pub mod link;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
+pub mod origin;
 pub mod outlets;
+pub mod proxy;
 pub mod revocation;
 pub mod router;
 pub mod sources;

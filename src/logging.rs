@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::prelude::*;
 
 use crate::config::{ConfigError, Log, LogFormat};
@@ -25,6 +25,8 @@ pub fn start(log: &Log) -> Result<(), ConfigError> {
     } else {
         layer.with_ansi(terminal).with_target(false).boxed()
     };
-    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
+    // The AMQP library shows frames, in which tokens and passwords are; what of its failures matters we say ourselves.
+    let filter = targets.and(filter_fn(|about| !about.target().starts_with("lapin")));
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
     Ok(())
 }

@@ -98,6 +98,8 @@ metrics! {
     link_failures: IntCounterVec("link_failures_total", ["direction", "name"]);
     /// Positions of the log that an outlet is behind. A rise means that the other side does not take what is sent.
     outlet_lag: IntGaugeVec("outlet_lag_positions", ["name"]);
+    /// Rules (subject, client) that an outlet sent in a WSO2 form. A rise means that Microgateway, Choreo Connect and API Manager gateways before 4.3, which cannot judge rules, go on accepting tokens that these were to stop.
+    outlet_rules: IntCounterVec("outlet_rules_total", ["name"]);
     /// Messages that are parked because they could not be read or were refused; every replica shows all of them. A rise means that revocations may be missing: see `revocation-hub parked list`.
     parked: IntGauge("parked_messages");
     /// Parked messages that went because there were too many. A rise means that bytes are lost which nobody has looked at.
@@ -112,6 +114,8 @@ metrics! {
     connections_refused: IntCounter("connections_refused_total");
     /// Connections closed without a byte on the WSO2 paths, because the hub did not know yet. A rise after the start means that the store is away.
     wso2_hung_up: IntCounter("wso2_hung_up_total");
+    /// Live revocations that readers of a kind cannot judge (array, legacy, object, etcd), once such a reader has come. A rise means tokens that are revoked here and accepted there.
+    unjudged: IntGaugeVec("unjudged_revocations", ["reader"]);
     /// Resident memory of the process in bytes. A rise beyond what the live revocations explain means a leak.
     resident_memory: IntGauge("process_resident_memory_bytes");
     /// Open file descriptors. A rise towards the limit of the process means that connections will be refused.

@@ -14,6 +14,7 @@ use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
 use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
+use crate::proxy::{self, BASE, PassedOn, Proxy};
 use crate::sources::start::Served;
 use crate::sources::{
     self, SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native,
@@ -39,8 +40,16 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/", &["get"]),
 ];
 
-/// The paths of sources that are there when one of the kind is configured, as in the OpenAPI document.
-pub const SOURCE_PATHS: &[(&str, &[&str])] = &[("/revoke", &["post"]), ("/backchannel-logout", &["post"])];
+/// The paths of sources that serve and of the proxy as they are by default, as in the OpenAPI document.
+pub const SERVED: &[(&str, &[&str])] = &[
+    ("/internal/data/v1/notify", &["post"]),
+    ("/internal/data/v1/{path}", &["get"]),
+    ("/api/message/tokenRevocation", &["post"]),
+    ("/v2/keys/jti/", &["get"]),
+    ("/v2/keys/jti/{key}", &["delete", "get", "put"]),
+    ("/revoke", &["post"]),
+    ("/backchannel-logout", &["post"]),
+];
 
 /// The whole interface of a hub.
 pub fn router(
@@ -48,6 +57,7 @@ pub fn router(
     sources: SharedSources,
     outlets: SharedOutlets,
     wso2_paths: &[Wso2],
+    proxy: Option<Arc<Proxy>>,
 ) -> Router {
     let metrics = outlets.metrics.clone();
     let reading = Router::new()
@@ -76,6 +86,12 @@ pub fn router(
         let path = format!("{}/revokedjwt", entry.base_path.trim_end_matches('/'));
         foreign = foreign.route(&path, get(handler));
     }
+    let mut others = Router::new();
+    if let Some(proxy) = proxy {
+        // The hub's own paths are spelled out, which is stronger than a wildcard.
+        let passed_on = Router::new().route(&format!("{BASE}/{{*path}}"), get(proxy::pass_on)).with_state(proxy);
+        others = passed_on.route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
+    }
     let served = served(&sources, &outlets, &authenticator);
     let native = reading.merge(writing).route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
     let foreign = foreign
@@ -95,6 +111,7 @@ pub fn router(
         .merge(introspection)
         .merge(foreign)
         .merge(served)
+        .merge(others)
         .merge(operating)
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "this path does not have this method; see the header Allow")
@@ -174,7 +191,7 @@ async fn count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next
 async fn version(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let plain = response.headers().get("content-type").is_none_or(|v| v.as_bytes().starts_with(b"text/plain"));
-    if response.status().is_client_error() && plain {
+    if response.status().is_client_error() && plain && response.extensions().get::<PassedOn>().is_none() {
         return Problem::new(Code::InvalidRequest, "the request could not be read").into_response();
     }
     response

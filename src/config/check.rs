@@ -16,6 +16,9 @@ impl Config {
         self.check_listen()?;
         self.check_numbers()?;
         self.check_wso2()?;
+        if let Some((setting, message)) = self.proxy.complaint() {
+            return Err(ConfigError::invalid(format!("proxy.{setting}"), message));
+        }
         if self.database_url.expose().is_empty() {
             return Err(ConfigError::invalid("database_url", "is empty; name a sqlite:// or postgres:// URL"));
         }

@@ -90,7 +90,7 @@ impl Origin {
     pub fn explain(&self, error: figment::Error) -> ConfigError {
         let place = self.place(&error.path);
         let secret = error.path.first().is_some_and(|key| {
-            ["clients", "sources", "outlets"].contains(&key.as_str()) || key.starts_with("database_url")
+            ["clients", "sources", "outlets", "proxy"].contains(&key.as_str()) || key.starts_with("database_url")
         });
         let message = match error.kind {
             Kind::UnknownField(_, known) => return ConfigError::Unknown { place, known: known.join(", ") },

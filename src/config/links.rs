@@ -49,7 +49,7 @@ kinds! {
         /// WSO2's `POST …/notify`.
         Wso2Notify = "wso2_notify": ["base_path", "untyped"];
         /// The list of revoked tokens of a WSO2 API Manager, pulled.
-        Wso2Snapshot = "wso2_snapshot": ["url", "username", "password", "ca_file", "interval", "untyped"];
+        Wso2Snapshot = "wso2_snapshot": ["url", "username", "password", "ca_file", "interval", "timeout", "untyped"];
         /// The etcd v2 keys interface, as the STS of WSO2 writes it and Microgateway reads it.
         Etcd = "etcd": ["directory", "untyped"];
         /// ActiveMQ's `POST /api/message/…`.
@@ -148,6 +148,9 @@ pub struct Source {
     /// How often a list is pulled.
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub interval: Option<Duration>,
+    /// How long the other side may be silent.
+    #[serde(default, deserialize_with = "duration::deserialize_option")]
+    pub timeout: Option<Duration>,
     /// What stands before the last part of the path.
     #[serde(default)]
     pub base_path: Option<String>,
@@ -298,6 +301,7 @@ impl Source {
             ("subscription", self.subscription.is_some()),
             ("client_id", self.client_id.is_some()),
             ("interval", self.interval.is_some()),
+            ("timeout", self.timeout.is_some()),
             ("base_path", self.base_path.is_some()),
             ("directory", self.directory.is_some()),
             ("untyped", self.untyped != Untyped::default()),
@@ -333,8 +337,9 @@ impl Source {
         {
             return Some(("default_issuer".into(), format!("\"{default}\" is not among `issuers`")));
         }
-        if self.max_token_lifetime.is_some_and(|d| d.is_zero()) || self.interval.is_some_and(|d| d.is_zero()) {
-            let setting = if self.interval.is_some_and(|d| d.is_zero()) { "interval" } else { "max_token_lifetime" };
+        let durations =
+            [("max_token_lifetime", self.max_token_lifetime), ("interval", self.interval), ("timeout", self.timeout)];
+        if let Some((setting, _)) = durations.into_iter().find(|(_, d)| d.is_some_and(|d| d.is_zero())) {
             return Some((setting.into(), "0 is not accepted; use a duration such as \"60s\"".into()));
         }
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);

@@ -80,6 +80,10 @@ impl Config {
                 bearer.token = read(key, path)?;
             }
         }
+        if let Some(path) = &self.proxy.password_file {
+            only_one(&self.proxy.password, "proxy.password_file", "password")?;
+            self.proxy.password = read("proxy.password_file".into(), path)?;
+        }
         let sources = self.sources.iter_mut().map(|s| ("sources", &s.name, &mut s.password, &s.password_file));
         let outlets = self.outlets.iter_mut().map(|o| ("outlets", &o.name, &mut o.password, &o.password_file));
         for (room, name, password, file) in sources.chain(outlets) {

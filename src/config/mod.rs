@@ -12,6 +12,7 @@ mod issuers;
 mod links;
 mod listen;
 mod load;
+mod proxy;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use error::ConfigError;
 pub use issuers::{Algorithm, Credentials, Issuer};
 pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start, Untyped};
 pub use load::Overrides;
+pub use proxy::Proxy;
 pub use secret::{DatabaseUrl, Secret};
 
 /// The commented default file, which is the manual.
@@ -72,6 +74,8 @@ pub struct Config {
     pub streams: Streams,
     /// The paths of the WSO2 snapshot.
     pub wso2: Vec<Wso2>,
+    /// The control plane behind the paths that a WSO2 gateway needs besides.
+    pub proxy: Proxy,
     /// How the daemon ends.
     pub shutdown: Shutdown,
     /// What is logged and how.
@@ -230,6 +234,7 @@ impl Default for Config {
                 wso2("/apim43/internal/data/v1", Wso2Shape::Object),
                 wso2("/throttle/data/v1", Wso2Shape::Legacy),
             ],
+            proxy: Proxy::default(),
             shutdown: Shutdown::default(),
             log: Log::default(),
             clients: Vec::new(),

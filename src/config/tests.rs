@@ -253,9 +253,129 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_proxy_needs_an_address_and_keeps_its_password_to_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let file = format!("password_file = \"{}\"", path.display());
+    let text = format!("[proxy]\nurl = \"https://apim:9443\"\nusername = \"hub\"\n{file}\ntimeout = \"7s\"");
+    let config = load(&text, &[]).unwrap();
+    assert_eq!((config.proxy.password.expose(), config.proxy.timeout), ("hunter2", Duration::from_secs(7)));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for (proxy, expected) in [
+        ("username = \"u\"", "proxy.url: is missing"),
+        ("url = \"u:hunter2@apim\"", "proxy.url: has to begin with https://"),
+        ("url = \"ftp://apim\"", "proxy.url: has to begin with https://"),
+        ("url = \"https://apim/internal/data/v1\"", "proxy.url: goes without path"),
+        ("url = \"https://apim\"\npassword = \"hunter2\"", "proxy.username: is missing"),
+        ("url = \"https://apim\"\ntimeout = 0", "proxy.timeout: 0 is not accepted"),
+        ("url = \"https://apim\"\nconnect_timeout = 0", "proxy.connect_timeout: 0 is not accepted"),
+        (&format!("url = \"https://apim\"\npassword = \"hunter2\"\n{file}"), "proxy.password_file: `password` is"),
+    ] {
+        let message = refusal(&format!("[proxy]\n{proxy}"), &[]);
+        assert!(message.contains(expected) && !message.contains("hunter2"), "{message} does not say {expected}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_toml_is_named() {
     let message = Config::load_from(Some(std::path::Path::new("/no/hub.toml")), [], Overrides::default());
     assert!(message.unwrap_err().to_string().starts_with("cannot read the configuration file /no/hub.toml: "));
     let message = refusal("listen = [", &[]);
     assert!(message.contains("hub.toml: TOML parse error at line 1, column"), "{message}");
+}
+
+fn source(rest: &str) -> String {
+    format!("[[sources]]\nname = \"s\"\n{rest}\n")
+}
+
+fn outlet(rest: &str) -> String {
+    format!("[[outlets]]\nname = \"o\"\n{rest}\n")
+}
+
+#[test]
+fn links_that_make_no_sense_are_refused() {
+    let amqp = "kind = \"amqp\"\nurl = \"amqp://h\"";
+    let cases = [
+        (source(&format!("{amqp}\ninterval = \"1m\"")), "sources \"s\": interval: does not go with kind \"amqp\""),
+        (source("kind = \"etcd\"\nurl = \"http://h\""), "sources \"s\": url: does not go with kind \"etcd\""),
+        (source("kind = \"etcd\"\npassword = \"x\""), "sources \"s\": password: does not go with"),
+        (source(&format!("{amqp}\nqueu = \"q\"")), "queu: there is no such setting"),
+        (source("kind = \"amqp\""), "sources \"s\": url: is missing"),
+        (source("kind = \"amqp\"\nurl = []"), "sources \"s\": url: is missing"),
+        (source("kind = \"kafka\""), "\"kafka\" is not accepted"),
+        (source("kind = \"stomp\"\nurl = \"amqp://h\""), "url: has to begin with stomp:// or stomp+ssl://"),
+        (source("kind = \"amqp\"\nurl = [\"amqp://h\", \"h\"]"), "url: has to begin with amqp://"),
+        (source(&format!("{amqp}\nprefetch = 0")), "prefetch: 0 would mean without limit"),
+        (source(&format!("{amqp}\nrouting_keys = []")), "routing_keys: is empty"),
+        (source(&format!("{amqp}\nissuers = []")), "issuers: names no issuer"),
+        (source(&format!("{amqp}\nissuers = [\"a\"]\ndefault_issuer = \"b\"")), "default_issuer: \"b\" is not among"),
+        (source(&format!("{amqp}\nmax_token_lifetime = 0")), "max_token_lifetime: 0 is not accepted"),
+        (source("kind = \"wso2_snapshot\"\nurl = \"https://h\"\ninterval = 0"), "interval: 0 is not accepted"),
+        (source(amqp) + &source(amqp), "sources[1].name: \"s\" is given twice"),
+        (client("s", "bearer = { token = \"t\" }") + &source(amqp), "sources[0].name: \"s\" is given twice"),
+        (source(amqp).replace("\"s\"", "\"\""), "sources[0].name: must have 1 to 64 bytes"),
+        (outlet(amqp) + &outlet(amqp), "outlets[1].name: \"o\" is given twice"),
+        (outlet(&format!("{amqp}\ndestination = \"/topic/x\"")), "outlets \"o\": destination: does not go with"),
+        (outlet(&format!("{amqp}\nqueue = \"q\"")), "queue: there is no such setting"),
+        (outlet("kind = \"amqp1\""), "outlets \"o\": url: is missing"),
+        (outlet(&format!("{amqp}\nformat = \"xml\"")), "\"xml\" is not accepted"),
+        (outlet(&format!("{amqp}\nexcept_sources = [\"x\"]")), "except_sources: there is no source or client \"x\""),
+    ];
+    for (text, expected) in cases {
+        let message = refusal(&text, &[]);
+        assert!(message.contains(expected), "{message} does not say {expected}");
+    }
+    // An outlet may have the name of a source: they are told apart everywhere.
+    let both = source(amqp) + &outlet(&format!("{amqp}\nexcept_sources = [\"s\"]")).replace("\"o\"", "\"s\"");
+    load(&both, &[]).unwrap();
+}
+
+#[test]
+fn links_keep_their_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let file = format!("password_file = \"{}\"", path.display());
+    for make in [source, outlet] {
+        let amqp = "kind = \"amqp\"\nurl = \"amqp://u:hunter2@h\"";
+        let config = load(&make(&format!("kind = \"amqp\"\nurl = \"amqp://u@h\"\n{file}")), &[]).unwrap();
+        let passwords = config.sources.iter().map(|s| &s.password).chain(config.outlets.iter().map(|o| &o.password));
+        assert_eq!(passwords.map(|p| p.expose()).collect::<Vec<_>>(), ["hunter2"]);
+        let message = refusal(&make(&format!("{amqp}\npassword = \"x\"\n{file}")), &[]);
+        assert!(message.contains("password_file: `password` is given too"), "{message}");
+        let message = refusal(&make(&format!("{amqp}\npassword_file = \"/no/such/file\"")), &[]);
+        assert!(message.contains("password_file: cannot read /no/such/file: "), "{message}");
+        for wrong in [
+            "kind = \"amqp\"\nurl = \"hunter2\"".to_owned(),
+            "kind = \"amqp\"\nurl = \"ftp://u:hunter2@h\"".to_owned(),
+            "kind = \"amqp\"\nurl = { a = \"hunter2\" }".to_owned(),
+            "kind = \"amqp\"\nurl = [[\"hunter2\"]]".to_owned(),
+            format!("{amqp}\npassword = [\"hunter2\"]"),
+            format!("{amqp}\npassword = \"hunter2\"\nnonsense = 1"),
+        ] {
+            let message = refusal(&make(&wrong), &[]);
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        let shown = format!("{:?}", load(&make(&format!("{amqp}\npassword = \"hunter2\"")), &[]).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn links_can_come_from_the_environment() {
+    let sources = r#"[{name="a", kind="amqp", url=["amqps://h", "amqps://i"], prefetch=7, password="00123"},
+        {name="b", kind="wso2_snapshot", url="https://h", interval="90s", rules=false}]"#
+        .replace('\n', " ");
+    let outlets = r#"[{name="a", kind="stomp", url="stomp://h", start="now", format="native", except_sources=["b"]}]"#;
+    let variables = [("REVOCATION_HUB_SOURCES", &*sources), ("REVOCATION_HUB_OUTLETS", outlets)];
+    let config = load(&source("kind = \"etcd\""), &variables).unwrap();
+    let [a, b] = &config.sources[..] else { panic!("the list is replaced as a whole: {:?}", config.sources) };
+    assert_eq!((a.kind, a.url.len(), a.prefetch, a.rules), (SourceKind::Amqp, 2, Some(7), true));
+    assert_eq!(a.password.expose(), "00123");
+    assert_eq!((b.interval, b.rules), (Some(Duration::from_secs(90)), false));
+    let outlet = &config.outlets[0];
+    assert_eq!((outlet.kind, &outlet.except_sources[..]), (OutletKind::Stomp, &["b".to_owned()][..]));
+    let message = refusal("", &[("REVOCATION_HUB_SOURCES", r#"[{name="a", kind="amqp", url="amqp://h", x=1}]"#)]);
+    assert!(message.contains("REVOCATION_HUB_SOURCES") && message.contains("no such setting"), "{message}");
 }

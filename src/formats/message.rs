@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::amqp1_value::{self, ValueError};
+use super::jms_map_xml::{self, XmlError};
 use super::json::{Broken, Object};
 use super::native::{self, Refusal};
 use super::wso2::translate::{self, Untyped};
+use super::wso2::value::{Map, Value};
 use super::wso2::{Event, Malformed, legacy_map, map, notify, payload::Payload, text};
 use crate::intake::NewRevocation;
 
@@ -30,6 +33,8 @@ pub enum Format {
     Wso2Map,
     /// `jms/map-message`
     Wso2LegacyMap,
+    /// A MapMessage of a broker that is not WSO2's: XML (ActiveMQ over STOMP), or a value of AMQP 1.0.
+    JmsMap,
     /// WSO2's JSON text.
     Wso2Text,
     /// The body of a WSO2 notify call.
@@ -44,6 +49,7 @@ impl Format {
         match self {
             Format::Wso2Map => "wso2_map",
             Format::Wso2LegacyMap => "wso2_legacy_map",
+            Format::JmsMap => "jms_map",
             Format::Wso2Text => "wso2_text",
             Format::Wso2Notify => "wso2_notify",
             Format::Native => "native",
@@ -73,6 +79,12 @@ pub enum Unreadable {
     /// It is of the native format and wrong.
     #[error(transparent)]
     Native(#[from] Refusal),
+    /// It is a map message in XML and broken.
+    #[error(transparent)]
+    Xml(#[from] XmlError),
+    /// It is a value of AMQP 1.0 and broken.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// It is not JSON.
     #[error(transparent)]
     Json(#[from] Broken),
@@ -108,6 +120,7 @@ impl Unreadable {
         match self {
             Unreadable::Wso2(malformed) => malformed.reason(),
             Unreadable::Native(refusal) => refusal.fault.reason(),
+            Unreadable::Xml(_) | Unreadable::Value(_) => "malformed_map",
             Unreadable::Json(_) => "malformed_json",
             Unreadable::CloudEvent(_) => "malformed_cloudevent",
             Unreadable::UnknownFormat => "unknown_format",
@@ -139,6 +152,13 @@ fn plain(media_type: &str, body: &[u8], options: &Options) -> Result<Decoded, Un
             let event = Payload::from_map(&legacy_map::decode(body).map_err(Malformed::from)?).into_event()?;
             wso2(Format::Wso2LegacyMap, event, options)
         }
+        jms_map_xml::CONTENT_TYPE => jms_map(&jms_map_xml::decode(body)?, options),
+        amqp1_value::CONTENT_TYPE => match amqp1_value::decode(body)? {
+            Value::Map(map) => jms_map(&map, options),
+            Value::Text(text) => json(text.as_bytes(), options),
+            Value::Bytes(bytes) => json(&bytes, options),
+            _ => Err(Unreadable::UnknownFormat),
+        },
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
             Ok(native(native::ndjson(body, options.max_items)?))
         }
@@ -146,6 +166,11 @@ fn plain(media_type: &str, body: &[u8], options: &Options) -> Result<Decoded, Un
         "application/json" | "text/json" | "text/plain" | "" => json(body, options),
         _ => Err(Unreadable::UnknownFormat),
     }
+}
+
+/// A JMS MapMessage, however the broker told it.
+fn jms_map(map: &Map, options: &Options) -> Result<Decoded, Unreadable> {
+    wso2(Format::JmsMap, Payload::from_map(map).into_event()?, options)
 }
 
 /// The members by which the formats in JSON are told apart. The native format has none of them.

@@ -6,8 +6,10 @@
 //! **Invariants.** Decoders are total: any bytes give a value or an error, never a panic, and memory in proportion to
 //! the input whatever the input claims of itself. No error text holds a value from the input, which may be a token.
 
+pub mod amqp1_value;
 pub mod etcd;
 pub mod form;
+pub mod jms_map_xml;
 pub mod json;
 pub mod logout_token;
 pub mod message;

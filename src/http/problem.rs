@@ -78,6 +78,10 @@ codes! {
     StillUnreadable = UNPROCESSABLE_ENTITY "still_unreadable";
     /// Something in the hub is broken.
     Internal = INTERNAL_SERVER_ERROR "internal";
+    /// The control plane behind the proxy cannot be reached, or its answer is not one to pass on.
+    BadGateway = BAD_GATEWAY "bad_gateway";
+    /// The control plane behind the proxy did not answer in time.
+    GatewayTimeout = GATEWAY_TIMEOUT "gateway_timeout";
     /// The hub has not loaded its list yet, so it does not know.
     NotLoaded = SERVICE_UNAVAILABLE "not_loaded";
     /// The keys of a token's issuer cannot be read, so nobody can say whether the token is good.

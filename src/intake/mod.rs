@@ -223,6 +223,14 @@ impl Intake {
         Ok(Receipt { cursor: committed.cursor, items })
     }
 
+    /// What would become of an item if it were sent now, without sending it: the id under which it is kept and whether it
+    /// is over, or what is wrong with it. For sources that leave out what says nothing new.
+    pub fn foresee(&self, sender: &Sender, item: NewRevocation) -> Result<(Id, bool), Invalid> {
+        let now = self.clock.now();
+        let (revocation, _) = validate::revocation(item, sender, &self.bounds, now)?;
+        Ok((revocation.target.id(), revocation.exp.is_over(now, self.bounds.clock_skew)))
+    }
+
     /// Takes a revocation back and answers when that is on disk.
     pub async fn lift(&self, sender: &Sender, id: Id) -> Result<Receipt, IntakeError> {
         // An id is the digest of kind, issuer and value, so what is checked here cannot be another by the commit.

@@ -22,6 +22,7 @@ pub struct Book {
     pub claims: Index,
     pub recent: Recent,
     pub live: [usize; Kind::ALL.len()],
+    pub keyless: [usize; Kind::ALL.len()],
     pub tombstones: usize,
 }
 
@@ -74,6 +75,7 @@ impl Book {
             self.tombstones += 1;
         } else {
             self.live[target.kind as usize - 1] += 1;
+            self.keyless[target.kind as usize - 1] += usize::from(item.wso2_key.is_none());
             let hash = self.claims.hash(target.kind as u8, target.value.as_bytes());
             self.claims.insert(hash, row.seq);
             self.reshadow(target.kind, &target.value);
@@ -99,6 +101,7 @@ impl Book {
             return;
         }
         self.live[kind as usize - 1] -= 1;
+        self.keyless[kind as usize - 1] -= usize::from(data.wso2_key(i).is_none());
         let entry = Entry::read(data.json(i));
         let value = entry.value(kind);
         self.claims.remove(self.claims.hash(kind as u8, value.as_bytes()), seq);

@@ -59,6 +59,8 @@ pub struct Pulse {
 pub struct Stats {
     /// Live revocations by kind, in the order of [`Kind::ALL`].
     pub live: [usize; Kind::ALL.len()],
+    /// Those of them that have no `wso2_key`, in the same order.
+    pub keyless: [usize; Kind::ALL.len()],
     /// Tombstones.
     pub tombstones: usize,
     /// The newest position.
@@ -113,7 +115,7 @@ impl Ledger {
         inner.ids.clear();
         inner.claims.clear();
         inner.recent.clear(0);
-        inner.live = Default::default();
+        (inner.live, inner.keyless) = Default::default();
         drop(inner);
         if !first {
             self.pulse.send_modify(|p| (p.head, p.resets) = (0, p.resets + 1));
@@ -330,6 +332,12 @@ impl Ledger {
         (!data.is_lifted(i)).then(|| data.json(i).to_vec())
     }
 
+    /// Whether there is a tombstone of this id: the revocation was taken back, and would not be over yet.
+    pub fn is_lifted(&self, id: Id) -> bool {
+        let inner = self.inner.read();
+        inner.locate(id).is_some_and(|(at, i)| inner.segments[at].data.is_lifted(i))
+    }
+
     /// The wire form of a revocation that hits a token with these claims, if there is one.
     pub fn check(&self, claims: &Claims) -> Option<Vec<u8>> {
         let inner = self.inner.read();
@@ -346,6 +354,7 @@ impl Ledger {
         let inner = self.inner.read();
         Stats {
             live: inner.live,
+            keyless: inner.keyless,
             tombstones: inner.tombstones,
             head: inner.head,
             age: inner.confirmed.map(|at| at.elapsed()),

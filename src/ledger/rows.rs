@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Ledger;
 use super::entry::Entry;
+use super::{Ledger, Part};
 use crate::revocation::{Epoch, Kind, Revocation, Row, Target};
 
 /// Rows after a position.
@@ -30,12 +30,21 @@ struct Rest {
 impl Ledger {
     /// Up to `limit` rows after `after`. `None` while not loaded, or when the epoch is no longer `epoch`.
     pub fn rows(&self, epoch: &Epoch, after: u64, limit: usize) -> Option<Rows> {
+        self.read(epoch, after, limit, |_, _| true)
+    }
+
+    /// The same without those that lists which know no issuers leave out: of each kind and value there is one.
+    pub fn listed(&self, epoch: &Epoch, after: u64, limit: usize) -> Option<Rows> {
+        self.read(epoch, after, limit, Part::is_listed)
+    }
+
+    fn read(&self, epoch: &Epoch, after: u64, limit: usize, wanted: fn(&Part, usize) -> bool) -> Option<Rows> {
         // A view shares what it shows, so reading it back holds nobody up.
         let view = self.view(after).filter(|view| view.cursor.epoch == *epoch)?;
         let head = view.cursor.seq;
         let mut rows = Vec::new();
         for part in &view.parts {
-            for i in part.alive() {
+            for i in part.alive().filter(|i| wanted(part, *i)) {
                 if rows.len() == limit {
                     let seq = rows.last().map_or(after, |row: &Row| row.seq);
                     return Some(Rows { rows, seq, head });

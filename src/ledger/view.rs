@@ -31,6 +31,11 @@ impl Part {
         (self.from..self.data.len()).filter(|i| !self.marks.is_dead(*i))
     }
 
+    /// Whether entry `i` stands in lists which know no issuers: of each kind and value one does.
+    pub(super) fn is_listed(&self, i: usize) -> bool {
+        !self.marks.is_shadowed(i)
+    }
+
     /// The segment's entries.
     pub(super) fn data(&self) -> &Data {
         &self.data

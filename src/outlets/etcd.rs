@@ -8,21 +8,21 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::SharedOutlets;
+use super::blind::Reader;
 use crate::clock::Clock;
 use crate::config::Scope;
-use crate::formats::etcd::{Node, headers};
+use crate::formats::etcd::{Answer, Error, Node, State, error_headers, headers, line};
 use crate::formats::wso2::naming::{Generation, Name, name};
 use crate::http::server::HangUp;
 use crate::http::{Caller, Problem};
-use crate::ledger::Rows;
+use crate::ledger::{Ledger, Rows};
 use crate::revocation::token::{self, Token};
-use crate::revocation::{Claims, Row};
+use crate::revocation::{Claims, Cursor, Epoch, Row};
 
 /// Rows put into one piece of the body.
 const PAGE: usize = 4096;
@@ -39,36 +39,32 @@ pub struct Directory {
 }
 
 /// `GET /v2/keys/<directory>`: all tokens that WSO2 gateways can know by a text.
-pub async fn list(State(directory): State<Directory>, caller: Caller) -> Result<Response, Problem> {
+pub async fn list(Shared(directory): Shared<Directory>, caller: Caller) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let ledger = directory.outlets.ledger.clone();
     let Some(cursor) = ledger.cursor() else { return Ok(HangUp.into_response()) };
-    let (epoch, head) = (cursor.epoch.clone(), cursor.seq);
-    let answer = headers(epoch.as_str(), head);
+    directory.outlets.blind.reads(Reader::Etcd, &ledger.stats(), &directory.outlets.metrics);
+    let answer = headers(Some(&cursor));
+    let Cursor { epoch, seq: head } = cursor;
     let body = Body::from_stream(async_stream::stream! {
         let dir = format!("/{}", directory.name);
-        let mut out = format!(r#"{{"action":"get","node":{{"key":"{dir}","dir":true,"nodes":["#).into_bytes();
+        yield Ok(format!(r#"{{"action":"get","node":{{"key":"{dir}","dir":true,"nodes":["#).into_bytes());
         let (mut after, mut first) = (0, true);
         loop {
-            let Some(Rows { rows, seq, .. }) = ledger.rows(&epoch, after, PAGE) else {
+            let (ledger, epoch, clock, dir) = (ledger.clone(), epoch.clone(), directory.clock.clone(), dir.clone());
+            // Reading back thousands of entries takes a few milliseconds, which others should not wait for.
+            let page = tokio::task::spawn_blocking(move || page(&ledger, &epoch, after, &clock, &dir)).await;
+            let Ok(Some((nodes, seq, last))) = page else {
                 // Another log: the connection breaks off, so that nobody takes half a list for the whole.
                 yield Err(std::io::Error::other("the log has become another one"));
                 return;
             };
-            let now = directory.clock.now();
-            let done = rows.len() < PAGE;
-            for row in &rows {
-                let Some(text) = text(row) else { continue };
-                if !std::mem::take(&mut first) {
-                    out.push(b',');
-                }
-                let key = format!("{dir}/{text}");
-                let exp = row.revocation.exp.seconds();
-                Node { key: &key, exp, modified: row.seq, created: row.seq }.write(now, &mut out);
-            }
+            // Each node begins with a comma.
+            let skip = usize::from(first && !nodes.is_empty());
+            first = first && nodes.is_empty();
+            yield Ok::<_, std::io::Error>(nodes[skip..].to_vec());
             after = seq;
-            yield Ok::<_, std::io::Error>(std::mem::take(&mut out));
-            if done {
+            if last {
                 break;
             }
         }
@@ -77,27 +73,40 @@ pub async fn list(State(directory): State<Directory>, caller: Caller) -> Result<
     Ok((answer, body).into_response())
 }
 
+/// Some nodes, each after a comma; where the list stands with them; and whether they are the last.
+fn page(ledger: &Ledger, epoch: &Epoch, after: u64, clock: &Clock, dir: &str) -> Option<(Vec<u8>, u64, bool)> {
+    let Rows { rows, seq, .. } = ledger.listed(epoch, after, PAGE)?;
+    let (now, mut out) = (clock.now(), Vec::new());
+    for row in &rows {
+        let Some(text) = text(row) else { continue };
+        let key = format!("{dir}/{text}");
+        let state = State::of(row.revocation.exp.seconds(), now);
+        out.push(b',');
+        let node = Node { key: &key, state, modified: row.seq, created: row.seq };
+        serde_json::to_writer(&mut out, &node).expect("text and numbers are JSON");
+    }
+    Some((out, seq, rows.len() < PAGE))
+}
+
 /// `GET /v2/keys/<directory>/<key>`.
 pub async fn one(
-    State(directory): State<Directory>,
+    Shared(directory): Shared<Directory>,
     caller: Caller,
     Path(key): Path<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let ledger = &directory.outlets.ledger;
     let Some(cursor) = ledger.cursor() else { return Ok(HangUp.into_response()) };
-    let answer = headers(cursor.epoch.as_str(), cursor.seq);
     let path = format!("/{}/{key}", directory.name);
     let found = ledger.check(&claims(&key)).and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
+    let head = cursor.seq;
     let Some(found) = found else {
-        let missing = json!({"errorCode": 100, "message": "Key not found", "cause": path, "index": cursor.seq});
-        return Ok((StatusCode::NOT_FOUND, answer, format!("{missing}\n")).into_response());
+        let missing = line(&Error::not_found(&path, head));
+        return Ok((StatusCode::NOT_FOUND, error_headers(Some(&cursor)), missing).into_response());
     };
-    let node = Node { key: &path, exp: found["exp"].as_i64(), modified: cursor.seq, created: cursor.seq };
-    let mut out = br#"{"action":"get","node":"#.to_vec();
-    node.write(directory.clock.now(), &mut out);
-    out.extend_from_slice(b"}\n");
-    Ok((answer, out).into_response())
+    let state = State::of(found["exp"].as_i64(), directory.clock.now());
+    let node = Node { key: &path, state, modified: head, created: head };
+    Ok((headers(Some(&cursor)), line(&Answer { action: "get", node, previous: None })).into_response())
 }
 
 /// The text by which gateways know the token of a row, if they can.

@@ -3,9 +3,11 @@
 pub mod amqp;
 pub mod amqp1;
 pub mod apim;
+pub mod blind;
 pub mod check;
 pub mod etcd;
 pub mod events;
+pub mod form;
 pub mod introspect;
 mod list;
 pub mod operate;
@@ -54,6 +56,8 @@ pub struct Outlets {
     pub issuers: Arc<Issuers>,
     /// The one clock.
     pub clock: Clock,
+    /// What some readers cannot judge.
+    pub blind: blind::Blind,
     /// Streams end, and the hub is no longer ready.
     pub stopping: CancellationToken,
 }

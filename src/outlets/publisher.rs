@@ -43,6 +43,12 @@ pub trait Session: Send {
     /// Sends rows in their order and returns when the other side has confirmed all of them; says how many could not be
     /// expressed in its format and were left out. Bounded in time by the implementation.
     async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64>;
+
+    /// Whether the session is still one, asked every few seconds, so that people do not read "connected" until the next
+    /// revocation. An error ends it. Answers at once.
+    async fn check(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Makes sessions.
@@ -141,7 +147,12 @@ impl Publisher {
         self.link.reached(cursor.seq);
         let mut session = self.connect.connect().await?;
         self.link.is(State::Connected);
+        let mut checked = Instant::now();
         loop {
+            if checked.elapsed() >= RENEW {
+                session.check().await?;
+                checked = Instant::now();
+            }
             // Marked as seen before the ledger is read, so that what comes after the reading wakes us.
             let now = *pulse.borrow_and_update();
             let page = self.ledger.rows(&cursor.epoch, cursor.seq, PAGE).filter(|_| now.resets == resets);
@@ -157,8 +168,10 @@ impl Publisher {
             self.link.reached(cursor.seq);
             self.link.measure(page.head);
             if page.seq == cursor.seq {
-                // The ledger lives as long as we do, so this cannot fail.
-                let _ = pulse.changed().await;
+                // The ledger lives as long as we do, so waiting for it cannot fail.
+                if tokio::time::timeout(RENEW, pulse.changed()).await.is_err() {
+                    session.check().await?;
+                }
                 continue;
             }
             self.send(&mut *session, page.rows).await?;

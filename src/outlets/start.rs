@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::store::positions::Positions;
 
 /// What every outlet that sends is made from.
@@ -27,14 +28,15 @@ pub struct Parts {
 /// Starts every outlet that sends; returns what people see of them.
 pub fn start(outlets: &[Outlet], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc<Link>> {
     let mut links = Vec::new();
+    let origin = Origin::of(parts.ledger.clone());
     for outlet in outlets {
         let (clock, metrics) = (parts.clock.clone(), parts.metrics.clone());
         let link = Link::new(Direction::Out, &outlet.name, outlet.kind.name(), State::Connecting, clock, metrics);
         links.push(link.clone());
         let connect: Box<dyn Connect> = match outlet.kind {
-            OutletKind::Amqp => Box::new(amqp::Connector::new(outlet.clone())),
-            OutletKind::Amqp1 => Box::new(amqp1::Connector::new(outlet.clone())),
-            OutletKind::Stomp => Box::new(stomp::Connector::new(outlet.clone())),
+            OutletKind::Amqp => Box::new(amqp::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
+            OutletKind::Amqp1 => Box::new(amqp1::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
+            OutletKind::Stomp => Box::new(stomp::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
             OutletKind::Apim => Box::new(apim::Connector::new(outlet.clone())),
         };
         let publisher = Publisher {

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::blind::Reader;
 use super::list::{Step, body};
 use super::{CURSOR, SharedOutlets};
 use crate::config::{Scope, Wso2Shape};
@@ -35,6 +36,12 @@ pub async fn revoked_jwt(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let Some(view) = outlets.ledger.view(0) else { return Ok(HangUp.into_response()) };
+    let reader = match shape {
+        Wso2Shape::Array => Reader::Array,
+        Wso2Shape::Legacy => Reader::Legacy,
+        Wso2Shape::Object => Reader::Object,
+    };
+    outlets.blind.reads(reader, &outlets.ledger.stats(), &outlets.metrics);
     let cursor = view.cursor.to_string();
     let steps = match shape {
         Wso2Shape::Array => vec![text("["), Step::List(Shape::Wso2Tokens), text("]")],

@@ -32,14 +32,17 @@ enum Number {
 }
 
 impl Number {
-    fn read(self, name: &str) -> Result<i64, Problem> {
-        match self {
-            Number::Is(number) => Ok(number),
+    /// The number; `None` for what says nothing: empty, 0 and less.
+    fn read(self, name: &str) -> Result<Option<i64>, Problem> {
+        let number = match self {
+            Number::Is(number) => number,
+            Number::Says(text) if text.trim().is_empty() => return Ok(None),
             Number::Says(text) => {
                 let wrong = |_| Problem::new(Code::InvalidTime, format!("{name} is not a whole number"));
-                text.trim().parse().map_err(wrong)
+                text.trim().parse().map_err(wrong)?
             }
-        }
+        };
+        Ok(Some(number).filter(|number| *number > 0))
     }
 }
 
@@ -51,10 +54,10 @@ pub async fn send(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Publish)?;
+    super::refuse_web_pages(&headers)?;
     let bytes = body::read(&headers, body, served.sources.body).await?;
     let unreadable = |what: &str| Problem::new(Code::InvalidRequest, format!("the body is not {what}"));
     let message: Message = match &*body::media_type(&headers) {
-        // A web page may send a form without being asked, so on a hub without clients only JSON is taken from it.
         "application/x-www-form-urlencoded" => {
             serde_urlencoded::from_bytes(&bytes).map_err(|_| unreadable("a form with each field once"))?
         }
@@ -67,8 +70,8 @@ pub async fn send(
     };
     let token = message.revoked_token.filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| Problem::new(Code::InvalidRequest, "revokedToken is missing"))?;
-    let expiry_time = message.expiry_time.map(|n| n.read("expiryTime")).transpose()?;
-    let ttl = message.ttl.map(|n| n.read("ttl")).transpose()?;
+    let expiry_time = message.expiry_time.map(|n| n.read("expiryTime")).transpose()?.flatten();
+    let ttl = message.ttl.map(|n| n.read("ttl")).transpose()?.flatten();
     let event = TokenEvent { revoked_token: token, expiry_time, token_type: message.r#type, ..TokenEvent::default() };
     let inbox = &served.running.inbox;
     let mut items = translate::event(Event::Token(event), served.running.source.untyped);

@@ -3,40 +3,39 @@
 //! [`crate::outlets::etcd`].
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
 
+use super::inbox::Inbox;
 use super::start::Served;
 use crate::config::Scope;
-use crate::formats::etcd::{Node, headers};
+use crate::formats::etcd::{self, Answer, Error, Node, State, line};
 use crate::formats::wso2::{AppEvent, EntityType, Event, SubjectEvent, TokenEvent, translate};
 use crate::http::{Caller, Code, Problem, body};
-use crate::intake::{Lifetime, NewRevocation, NewTarget};
-use crate::revocation::token::{self, Token};
-use crate::revocation::{Id, Kind};
+use crate::intake::{IntakeError, Lifetime, NewRevocation, Sender};
+use crate::revocation::{Id, Row};
 
-/// The form of a `PUT`. etcd ignores what it does not know, and so do we.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Form {
-    ttl: Option<String>,
-    #[serde(rename = "expiryTime")]
-    expiry_time: Option<String>,
-    consumer_key: Option<String>,
-    #[serde(rename = "entityId")]
-    entity_id: Option<String>,
-    #[serde(rename = "entityType")]
-    entity_type: Option<String>,
-    #[serde(rename = "revocationTime")]
-    revocation_time: Option<String>,
+/// The fields of a `PUT`. As in etcd, the first of a name counts and what is not known is left alone.
+#[derive(Debug, Default)]
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.text(name)?.trim().parse().ok()
+    }
 }
+
+/// The longest `ttl` that is taken as it is said; intake refuses what is more than a century.
+const LONGEST: u64 = 100 * 365 * 24 * 3600;
 
 /// `PUT /v2/keys/<directory>/<key>`.
 pub async fn put(
-    State(served): State<Served>,
+    Shared(served): Shared<Served>,
     caller: Caller,
     Path(key): Path<String>,
     headers: HeaderMap,
@@ -44,77 +43,92 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Publish)?;
     let bytes = body::read(&headers, body, served.sources.body).await?;
-    let form: Form = serde_urlencoded::from_bytes(&bytes)
-        .map_err(|_| Problem::new(Code::InvalidRequest, "the body is not a form with each field once"))?;
-    // Empty is without end for etcd. Ours end all the same, with the longest life of a token.
-    let ttl = match form.ttl.as_deref().filter(|text| !text.is_empty()).map(str::parse::<u32>) {
-        Some(Err(_)) => return Ok(not_a_number()),
-        Some(Ok(seconds)) => Some(i64::from(seconds)),
+    let form = serde_urlencoded::from_bytes(&bytes);
+    let form = Form(form.map_err(|_| Problem::new(Code::InvalidRequest, "the body is not a form"))?);
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let ttl = match form.text("ttl") {
         None => None,
+        // etcd takes what fits into 64 bits.
+        Some(text) => match text.parse::<u64>().ok().filter(|_| digits(text)) {
+            None => {
+                let headers = etcd::error_headers(served.running.known.cursor().as_ref());
+                return Ok((StatusCode::BAD_REQUEST, headers, line(&Error::bad_ttl())).into_response());
+            }
+            Some(seconds) => i64::try_from(seconds.min(LONGEST)).ok(),
+        },
     };
     let mut items = items(&served, &key, &form);
     for item in items.iter_mut().filter(|item| item.lifetime == Lifetime::Unsaid) {
-        // etcd would forget a ttl of 0 at once, and with it a token that somebody wanted dead.
+        // Empty is without end for etcd, and ends here with the longest life of a token. 0 is over at once for etcd, and
+        // with it would be the revocation of a token that somebody wants dead: here it says nothing.
         if let Some(ttl) = ttl.filter(|ttl| *ttl > 0) {
             item.lifetime = Lifetime::For(ttl);
         }
     }
     let inbox = &served.running.inbox;
     inbox.address(&mut items);
-    let before = existing(&served, &items).await?;
-    let receipt = inbox.intake.revoke(&served.sender(&caller), items).await.map_err(|error| {
+    let sender = served.sender(&caller);
+    let failed = |error: IntakeError| {
         inbox.link.failed(&error.to_string());
         Problem::from(error)
-    })?;
+    };
+    let before = existing(inbox, &sender, &items).await.map_err(failed)?;
+    let receipt = inbox.intake.revoke(&sender, items).await.map_err(failed)?;
     inbox.link.delivered(1, "committed");
     let now = inbox.clock.now();
     let path = node_path(&served, &key);
     // What was just written, as it is now.
     let mut after = None;
     for (id, _) in &receipt.items {
-        after = after.or(inbox.intake.find(*id).await?);
+        after = after.or(inbox.intake.find(*id).await.map_err(failed)?);
     }
-    let node = after.map_or_else(
-        || Node { key: &path, exp: None, modified: receipt.cursor.seq, created: receipt.cursor.seq },
-        |row| Node { key: &path, exp: row.revocation.exp.seconds(), modified: row.seq, created: row.seq },
-    );
-    let mut answer = json!({"action": "set", "node": node.json(now)});
-    if let Some(row) = &before {
-        let previous = Node { key: &path, exp: row.revocation.exp.seconds(), modified: row.seq, created: row.seq };
-        answer["prevNode"] = previous.json(now);
-    }
+    let node = |row: &Row| Node {
+        key: &path,
+        state: State::of(row.revocation.exp.seconds(), now),
+        modified: row.seq,
+        created: row.seq,
+    };
+    let seq = receipt.cursor.seq;
+    let answer = Answer {
+        action: "set",
+        node: after.as_ref().map_or(Node { key: &path, state: State::Forever, modified: seq, created: seq }, node),
+        previous: before.as_ref().map(node),
+    };
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(respond(status, receipt.cursor.epoch.as_str(), receipt.cursor.seq, &answer))
+    Ok((status, etcd::headers(Some(&receipt.cursor)), line(&answer)).into_response())
 }
 
 /// `DELETE /v2/keys/<directory>/<key>`: takes the revocation back.
 pub async fn delete(
-    State(served): State<Served>,
+    Shared(served): Shared<Served>,
     caller: Caller,
     Path(key): Path<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Lift)?;
-    let mut items = items(&served, &key, &Form::default());
     let inbox = &served.running.inbox;
+    let mut items = items(&served, &key, &Form::default());
     inbox.address(&mut items);
+    let sender = served.sender(&caller);
     let path = node_path(&served, &key);
     let (mut found, mut last) = (None, None);
-    for id in items.iter().filter_map(id) {
+    for id in ids(inbox, &sender, &items) {
         let Some(row) = inbox.intake.find(id).await?.filter(|row| !row.lifted) else { continue };
-        let receipt = inbox.intake.lift(&served.sender(&caller), id).await?;
+        let receipt = inbox.intake.lift(&sender, id).await?;
         (found, last) = (found.or(Some(row)), Some(receipt.cursor));
     }
     let (Some(row), Some(cursor)) = (found, last) else {
-        let answer = json!({"errorCode": 100, "message": "Key not found", "cause": path, "index": 0});
-        return Ok((StatusCode::NOT_FOUND, headers("", 0), line(&answer)).into_response());
+        let cursor = served.running.known.cursor();
+        let missing = Error::not_found(&path, cursor.as_ref().map_or(0, |cursor| cursor.seq));
+        return Ok((StatusCode::NOT_FOUND, etcd::error_headers(cursor.as_ref()), line(&missing)).into_response());
     };
-    let previous = Node { key: &path, exp: row.revocation.exp.seconds(), modified: row.seq, created: row.seq };
-    let answer = json!({
-        "action": "delete",
-        "node": {"key": path, "modifiedIndex": cursor.seq, "createdIndex": row.seq},
-        "prevNode": previous.json(inbox.clock.now()),
-    });
-    Ok(respond(StatusCode::OK, cursor.epoch.as_str(), cursor.seq, &answer))
+    inbox.link.delivered(1, "committed");
+    let state = State::of(row.revocation.exp.seconds(), inbox.clock.now());
+    let answer = Answer {
+        action: "delete",
+        node: Node { key: &path, state: State::Gone, modified: cursor.seq, created: row.seq },
+        previous: Some(Node { key: &path, state, modified: row.seq, created: row.seq }),
+    };
+    Ok((StatusCode::OK, etcd::headers(Some(&cursor)), line(&answer)).into_response())
 }
 
 fn node_path(served: &Served, key: &str) -> String {
@@ -124,67 +138,40 @@ fn node_path(served: &Served, key: &str) -> String {
 
 /// What a key means. Rule events of API Manager 4.3 to 4.6 come with fields of their own; everything else is a token.
 fn items(served: &Served, key: &str, form: &Form) -> Vec<NewRevocation> {
-    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.trim().parse::<i64>().ok());
-    let revocation_time_ms = number(&form.revocation_time);
-    let event = match (&form.consumer_key, &form.entity_id) {
+    let revocation_time_ms = form.number("revocationTime");
+    let event = match (form.text("consumer_key"), form.text("entityId")) {
         (Some(consumer_key), _) => {
-            Event::App(AppEvent { consumer_key: consumer_key.clone(), revocation_time_ms, ..AppEvent::default() })
+            Event::App(AppEvent { consumer_key: consumer_key.to_owned(), revocation_time_ms, ..AppEvent::default() })
         }
         (None, Some(entity_id)) => Event::Subject(SubjectEvent {
             event_id: None,
             tenant_id: None,
-            entity_id: entity_id.clone(),
-            entity_type: form.entity_type.as_deref().and_then(EntityType::from_name).unwrap_or(EntityType::User),
+            entity_id: entity_id.to_owned(),
+            entity_type: form.text("entityType").and_then(EntityType::from_name).unwrap_or(EntityType::User),
             revocation_time_ms,
             organization: None,
         }),
         (None, None) => Event::Token(TokenEvent {
             revoked_token: key.to_owned(),
-            expiry_time: number(&form.expiry_time),
+            expiry_time: form.number("expiryTime"),
             ..TokenEvent::default()
         }),
     };
     translate::event(event, served.running.source.untyped)
 }
 
-/// The id under which intake will keep an item.
-fn id(item: &NewRevocation) -> Option<Id> {
-    match &item.target {
-        NewTarget::Named(target) => Some(target.id()),
-        NewTarget::Raw { token, .. } => match token::read(token).ok()? {
-            Token::Opaque { sha256 } => Some(Id::of(Kind::TokenHash, None, &sha256)),
-            Token::Jwt(jwt) => match (jwt.claims.jti, jwt.claims.sha256) {
-                (Some(jti), _) => Some(Id::of(Kind::Token, jwt.claims.iss.flatten().as_deref(), &jti)),
-                (None, Some(sha256)) => Some(Id::of(Kind::TokenHash, None, &sha256)),
-                (None, None) => None,
-            },
-        },
-    }
+/// The ids under which intake keeps the items.
+fn ids(inbox: &Inbox, sender: &Sender, items: &[NewRevocation]) -> Vec<Id> {
+    let each = items.iter().filter_map(|item| inbox.intake.foresee(sender, item.clone()).ok());
+    each.map(|(id, _)| id).collect()
 }
 
-async fn existing(served: &Served, items: &[NewRevocation]) -> Result<Option<crate::revocation::Row>, Problem> {
-    for id in items.iter().filter_map(id) {
-        if let Some(row) = served.running.inbox.intake.find(id).await?.filter(|row| !row.lifted) {
+/// What was there before.
+async fn existing(inbox: &Inbox, sender: &Sender, items: &[NewRevocation]) -> Result<Option<Row>, IntakeError> {
+    for id in ids(inbox, sender, items) {
+        if let Some(row) = inbox.intake.find(id).await?.filter(|row| !row.lifted) {
             return Ok(Some(row));
         }
     }
     Ok(None)
-}
-
-fn not_a_number() -> Response {
-    let answer = json!({
-        "errorCode": 202,
-        "message": "The given TTL in POST form is not a number",
-        "cause": "invalid value for \"ttl\"",
-        "index": 0,
-    });
-    (StatusCode::BAD_REQUEST, headers("", 0), line(&answer)).into_response()
-}
-
-fn respond(status: StatusCode, epoch: &str, index: u64, answer: &Value) -> Response {
-    (status, headers(epoch, index), line(answer)).into_response()
-}
-
-fn line(answer: &Value) -> String {
-    format!("{answer}\n")
 }

@@ -27,12 +27,13 @@ use crate::store::parking::{Parked, Parking};
 
 /// The most messages that go into one commit.
 pub const MAX_BATCH: usize = 500;
-/// The most revocations in one transaction: a message can hold any number, and the store bounds the time.
+/// The most revocations in one transaction: a message can hold many, and the store bounds the time. When it does not
+/// answer in time the next attempt is half as large, so that a slow one gets there too.
 const MAX_ITEMS: usize = 5000;
 /// The most bytes that are parked at once, or one message if that is larger.
 const MAX_BYTES: usize = 4 << 20;
 /// The most that is kept of one message.
-const MAX_KEPT: usize = 16 << 20;
+const MAX_KEPT: usize = 4 << 20;
 
 /// A message as a broker delivered it.
 #[derive(Clone)]
@@ -148,10 +149,10 @@ impl Inbox {
     }
 
     /// Commits what was read already, however long the store is away; what intake refuses is counted and left out.
-    pub async fn revoke_patiently(&self, items: Vec<NewRevocation>) -> Result<(), Stopping> {
+    pub async fn revoke_patiently(&self, sender: &Sender, items: Vec<NewRevocation>) -> Result<(), Stopping> {
         let (mut items, mut pause) = (items, FIRST_PAUSE);
         while !items.is_empty() {
-            match self.intake.revoke(&self.sender, items.clone()).await {
+            match self.intake.revoke(sender, items.clone()).await {
                 Ok(_) => break,
                 Err(IntakeError::Invalid { index, invalid }) => {
                     self.link.set_aside(1, invalid.reason.code());
@@ -188,14 +189,14 @@ impl Inbox {
         mut items: Vec<(usize, NewRevocation)>,
         aside: &mut Vec<Parked>,
     ) -> Result<(), Stopping> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut most) = (FIRST_PAUSE, MAX_ITEMS);
         while !items.is_empty() {
-            let at_once = items.len().min(MAX_ITEMS);
+            let at_once = items.len().min(most);
             let revocations = items[..at_once].iter().map(|(_, r)| r.clone()).collect();
             match self.intake.revoke(&self.sender, revocations).await {
                 Ok(_) => {
                     items.drain(..at_once);
-                    pause = FIRST_PAUSE;
+                    (pause, most) = (FIRST_PAUSE, (most * 2).min(MAX_ITEMS));
                     self.go_on();
                 }
                 Err(IntakeError::Invalid { index, invalid }) => {
@@ -204,19 +205,22 @@ impl Inbox {
                     items.retain(|(of, _)| *of != at);
                 }
                 Err(IntakeError::Stopping) => return Err(Stopping),
-                Err(error) => self.hold(&error.to_string(), &mut pause).await?,
+                Err(error) => {
+                    most = (at_once / 2).max(1);
+                    self.hold(&error.to_string(), &mut pause).await?;
+                }
             }
         }
         Ok(())
     }
 
     async fn park(&self, mut aside: &[Parked]) -> Result<(), Stopping> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut most) = (FIRST_PAUSE, MAX_BYTES);
         while !aside.is_empty() {
             let mut bytes = 0;
             let fit = aside.iter().take_while(|message| {
                 bytes += message.body.len();
-                bytes <= MAX_BYTES
+                bytes <= most
             });
             let (some, rest) = aside.split_at(fit.count().max(1));
             match self.parking.park(some, self.max_parked).await {
@@ -225,7 +229,10 @@ impl Inbox {
                     self.go_on();
                     self.tell(some, dropped);
                 }
-                Err(error) => self.hold(&error.to_string(), &mut pause).await?,
+                Err(error) => {
+                    most /= 2;
+                    self.hold(&error.to_string(), &mut pause).await?;
+                }
             }
         }
         Ok(())

@@ -22,12 +22,15 @@ pub mod wso2_snapshot;
 
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, header};
+
 use crate::clock::Clock;
 use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
+use crate::revocation::{Cursor, Id};
 use crate::store::parking::Parking;
 use crate::store::seen::Seen;
 
@@ -65,6 +68,25 @@ pub struct Defaults {
     pub keep_signature: bool,
     /// Seconds.
     pub max_token_lifetime: i64,
+}
+
+/// What a source may ask of what is there already. Only for leaving out what says nothing new, and for answers that tell
+/// where the log stands: nothing is decided by it.
+pub trait Known: Send + Sync {
+    /// The end of the log; `None` while the list is not loaded.
+    fn cursor(&self) -> Option<Cursor>;
+
+    /// Whether somebody has taken this back.
+    fn is_lifted(&self, id: Id) -> bool;
+}
+
+/// Refuses what the script or the form of a web page sends. On foreign paths a form has to be accepted, which browsers
+/// send to anybody without asking first; but they say where it comes from, and no STS does.
+fn refuse_web_pages(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
+        return Err(Problem::new(Code::InvalidRequest, "web pages may not send here (Origin, Sec-Fetch-Site)"));
+    }
+    Ok(())
 }
 
 /// The state of HTTP sources.

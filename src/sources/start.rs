@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::{Defaults, SharedSources, amqp, amqp1, ssf_poll, stomp, wso2_notify, wso2_snapshot};
+use super::{Defaults, Known, SharedSources, amqp, amqp1, ssf_poll, stomp, wso2_notify, wso2_snapshot};
 use crate::clock::Clock;
 use crate::config::{Scope, Source, SourceKind};
 use crate::formats::message;
@@ -16,6 +16,7 @@ use crate::issuers::Issuers;
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::store::parking::Parking;
 use crate::store::seen::Seen;
 
@@ -23,6 +24,8 @@ use crate::store::seen::Seen;
 pub struct Parts {
     /// The way on.
     pub intake: Intake,
+    /// What is there already.
+    pub known: Arc<dyn Known>,
     /// Where messages go that nobody can read.
     pub parking: Arc<dyn Parking>,
     /// The most messages kept there.
@@ -31,6 +34,8 @@ pub struct Parts {
     pub max_items: usize,
     /// What a source that says nothing of its own gets.
     pub defaults: Defaults,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Whose JWTs are believed.
@@ -51,8 +56,12 @@ pub struct Running {
     pub issuers: Arc<Issuers>,
     /// What must have an effect once.
     pub seen: Arc<dyn Seen>,
+    /// What is there already.
+    pub known: Arc<dyn Known>,
+    /// Which messages are our own.
+    pub origin: Origin,
     /// For a sender that repeats nothing: what could not be committed at once.
-    pub again: Option<mpsc::Sender<wso2_notify::Waiting>>,
+    pub again: Option<wso2_notify::Again>,
 }
 
 /// What a request to a source that serves needs.
@@ -69,11 +78,19 @@ pub struct Served {
 impl Served {
     /// The source as a sender, with no more rights than its caller has.
     pub fn sender(&self, caller: &Caller) -> Sender {
-        let own = &self.running.inbox.sender;
+        let (source, own) = (&self.running.source, &self.running.inbox.sender);
         Sender {
             may_rules: own.may_rules && caller.may(Scope::Rules),
-            // The narrower bound of the two; whoever is bound twice can only mean the caller's.
-            issuers: caller.issuers.clone().or_else(|| own.issuers.clone()),
+            // Whoever is bound twice may speak about what both allow.
+            issuers: match (&caller.issuers, &own.issuers) {
+                (Some(a), Some(b)) => Some(a.iter().filter(|issuer| b.contains(issuer)).cloned().collect()),
+                (a, b) => a.clone().or_else(|| b.clone()),
+            },
+            keep_opaque: source.keep_opaque.or(caller.keep_opaque).unwrap_or(own.keep_opaque),
+            max_token_lifetime: match source.max_token_lifetime {
+                Some(_) => own.max_token_lifetime,
+                None => caller.max_token_lifetime.unwrap_or(own.max_token_lifetime),
+            },
             ..own.clone()
         }
     }
@@ -112,13 +129,16 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             },
             pulls: pulls.clone(),
         };
-        let (again, waiting) = mpsc::channel(wso2_notify::SECOND_CHANCES);
+        let (again, waiting) = wso2_notify::again();
         let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
+        let (known, origin) = (parts.known.clone(), parts.origin.clone());
         let running = Arc::new(Running {
             source: source.clone(),
             inbox,
             issuers: parts.issuers.clone(),
             seen: parts.seen.clone(),
+            known,
+            origin,
             again,
         });
         all.push(running.clone());

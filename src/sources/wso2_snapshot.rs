@@ -2,9 +2,12 @@
 //! connected again or an event said that there is more, and again and again, so that a lost event heals.
 //!
 //! An answer that is not a list in either shape changes nothing: an empty 200, an HTML page and half a body are what
-//! these servers send when they do not know (wso2.md §1).
+//! these servers send when they do not know. And a list only ever adds: these servers answer an error of their database
+//! with an empty one.
+//!
+//! What somebody has taken back here stays so, though it stands in the list; a new event about it revokes it again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +16,22 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::inbox::Inbox;
 use super::start::Running;
 use crate::config::Source;
 use crate::formats::wso2::{snapshot, translate};
-use crate::intake::NewRevocation;
+use crate::intake::{NewRevocation, NewTarget};
 use crate::link::State;
+use crate::revocation::{Epoch, Id};
 
 /// How often, when the configuration does not say.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// How soon again after a pull that failed; the rest is [`crate::link::keep_up`]'s.
+/// How long the other side may be silent, when the configuration does not say.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a pull may take that is not silent.
+const WHOLE: Duration = Duration::from_secs(1800);
+/// How often it is looked whether the hub has loaded its own list, which comes first.
+const LOADING: Duration = Duration::from_millis(50);
 /// Two million tokens; more is not a list but an accident.
 const MAX_BYTES: usize = 256 << 20;
 /// What goes into one request to intake.
@@ -51,21 +60,23 @@ pub async fn run(running: Arc<Running>, stop: CancellationToken) {
 fn client(source: &Source) -> anyhow::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
-        .read_timeout(TIMEOUT)
+        .read_timeout(source.timeout.unwrap_or(TIMEOUT))
+        .timeout(WHOLE)
         // The credentials are for that address and no other.
         .redirect(reqwest::redirect::Policy::none());
     crate::tls::trust(builder, source.ca_file.as_deref())?.build().context("cannot make an HTTP client")
 }
 
 /// What the last list said, as digests: only what is new goes on, so that a list of a million that changes by one costs
-/// one, and what an operator has lifted since stays lifted.
+/// one. It holds for one incarnation of the log: another may have lost what this one had.
 #[derive(Default)]
 struct Seen {
+    epoch: Option<Epoch>,
     hasher: RandomState,
     items: HashSet<u64>,
 }
 
-async fn pull(running: &Running, client: &reqwest::Client, seen: &mut Seen) -> anyhow::Result<()> {
+async fn pull(running: &Arc<Running>, client: &reqwest::Client, seen: &mut Seen) -> anyhow::Result<()> {
     let mut last = None;
     for url in &running.source.url {
         match fetch(running, client, url.expose()).await {
@@ -104,39 +115,89 @@ async fn fetch(running: &Running, client: &reqwest::Client, url: &str) -> anyhow
     Ok(bytes)
 }
 
-async fn take(running: &Running, list: snapshot::Snapshot, seen: &mut Seen) -> anyhow::Result<()> {
-    if list.unnamed > 0 {
-        running.inbox.link.set_aside(list.unnamed as u64, "no_token");
+async fn take(running: &Arc<Running>, list: snapshot::Snapshot, seen: &mut Seen) -> anyhow::Result<()> {
+    let inbox = &running.inbox;
+    let epoch = loop {
+        match running.known.cursor() {
+            Some(cursor) => break cursor.epoch,
+            None => tokio::time::sleep(LOADING).await,
+        }
+    };
+    let hasher = seen.hasher.clone();
+    let before = if seen.epoch.as_ref() == Some(&epoch) { std::mem::take(&mut seen.items) } else { HashSet::new() };
+    let here = running.clone();
+    // A million entries take a second of processor time.
+    let sifted = tokio::task::spawn_blocking(move || sift(&here, list, &hasher, &before)).await?;
+    for (reason, count) in sifted.refused {
+        inbox.link.set_aside(count, reason);
     }
-    let mut items = translate::snapshot(list, running.source.untyped);
-    running.inbox.address(&mut items);
-    let mut all = HashSet::with_capacity(items.len());
-    let mut new = Vec::new();
-    for item in items {
-        let digest = seen.digest(&item);
-        if all.insert(digest) && !seen.items.contains(&digest) {
+    let mut new = sifted.new;
+    for (id, item) in sifted.lifted {
+        if !lifted_for_good(inbox, id, &item).await? {
             new.push(item);
         }
     }
     let count = new.len();
     while !new.is_empty() {
         let rest = new.split_off(new.len().min(CHUNK));
-        running.inbox.revoke_patiently(std::mem::replace(&mut new, rest)).await?;
+        inbox.revoke_patiently(&inbox.sender, std::mem::replace(&mut new, rest)).await?;
     }
-    seen.items = all;
+    (seen.epoch, seen.items) = (Some(epoch), sifted.all);
     if count > 0 {
-        tracing::info!(source = &*running.inbox.sender.name, new = count, "pulled the list");
+        tracing::info!(source = &*inbox.sender.name, new = count, "pulled the list");
     }
-    running.inbox.link.delivered(1, "pulled");
+    inbox.link.delivered(1, "pulled");
     Ok(())
 }
 
-impl Seen {
-    fn digest(&self, item: &NewRevocation) -> u64 {
-        let expiry = format!("{:?} {:?}", item.lifetime, item.issued_before);
-        match &item.target {
-            crate::intake::NewTarget::Named(target) => self.hasher.hash_one((target, expiry)),
-            crate::intake::NewTarget::Raw { token, .. } => self.hasher.hash_one((token, expiry)),
+/// What a list says, after looking at what is known.
+#[derive(Default)]
+struct Sifted {
+    /// Digests of everything.
+    all: HashSet<u64>,
+    /// What goes on.
+    new: Vec<NewRevocation>,
+    /// What somebody has taken back.
+    lifted: Vec<(Id, NewRevocation)>,
+    /// What intake would refuse, by reason.
+    refused: HashMap<&'static str, u64>,
+}
+
+fn sift(running: &Running, list: snapshot::Snapshot, hasher: &RandomState, before: &HashSet<u64>) -> Sifted {
+    let inbox = &running.inbox;
+    let mut sifted = Sifted::default();
+    if list.unnamed > 0 {
+        sifted.refused.insert("no_token", list.unnamed as u64);
+    }
+    let mut items = translate::snapshot(list, running.source.untyped);
+    inbox.address(&mut items);
+    for item in items {
+        let digest = digest(hasher, &item);
+        if !sifted.all.insert(digest) || before.contains(&digest) {
+            continue;
         }
+        match inbox.intake.foresee(&inbox.sender, item.clone()) {
+            // These lists hold the whole history.
+            Ok((_, true)) => {}
+            Ok((id, false)) if running.known.is_lifted(id) => sifted.lifted.push((id, item)),
+            Ok(_) => sifted.new.push(item),
+            Err(invalid) => *sifted.refused.entry(invalid.reason.code()).or_default() += 1,
+        }
+    }
+    sifted
+}
+
+/// Whether an item of the list says nothing that was not known when it was taken back. A token is named once and for all;
+/// a rule comes again with a later time.
+async fn lifted_for_good(inbox: &Inbox, id: Id, item: &NewRevocation) -> anyhow::Result<bool> {
+    let row = inbox.intake.find(id).await?;
+    Ok(row.is_some_and(|row| row.lifted && row.revocation.issued_before >= item.issued_before))
+}
+
+fn digest(hasher: &RandomState, item: &NewRevocation) -> u64 {
+    let times = (format!("{:?}", item.lifetime), item.issued_before);
+    match &item.target {
+        NewTarget::Named(target) => hasher.hash_one((target, times)),
+        NewTarget::Raw { token, .. } => hasher.hash_one((token, times)),
     }
 }

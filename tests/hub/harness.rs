@@ -772,7 +772,11 @@ impl Proxy {
     /// A wire to the place's Postgres.
     pub async fn new(place: &Place) -> Self {
         let url = reqwest::Url::parse(&place.url).unwrap();
-        let target = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
+        Self::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await
+    }
+
+    /// A wire to an address.
+    pub async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (wire, state) = watch::channel(Wire::Good);
@@ -796,6 +800,12 @@ impl Proxy {
             }
         });
         Self { address, wire }
+    }
+
+    /// Where it begins.
+    #[allow(dead_code, reason = "for the tests with brokers")]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn set(&self, wire: Wire) {

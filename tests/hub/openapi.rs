@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use revocation_hub::clock::Clock;
-use revocation_hub::config::Config;
+use revocation_hub::config::{Config, DatabaseUrl};
 use revocation_hub::http::Code;
 use revocation_hub::outlets::operate::OPENAPI;
-use revocation_hub::router::{PATHS, SOURCE_PATHS};
+use revocation_hub::router::{PATHS, SERVED};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -18,23 +18,68 @@ fn document() -> Value {
     serde_json::from_str(OPENAPI).unwrap()
 }
 
-/// Every path and method of the document.
+/// Every path and method of the document that every hub has.
 fn documented(document: &Value) -> BTreeSet<(String, String)> {
+    operations(document, false)
+}
+
+/// Every path and method of the document that needs something to be configured, or none of them.
+fn operations(document: &Value, needs: bool) -> BTreeSet<(String, String)> {
     let paths = document["paths"].as_object().unwrap().iter();
-    let methods = paths.flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (path, method)));
-    let methods = methods.filter(|(_, method)| METHODS.contains(&method.as_str()));
-    methods.map(|(path, method)| (path.clone(), method.clone())).collect()
+    let methods = paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(m, op)| (path, m, op)));
+    let methods = methods.filter(|(_, method, _)| METHODS.contains(&method.as_str()));
+    let methods = methods.filter(|(_, _, operation)| operation.get("x-needs").is_some() == needs);
+    methods.map(|(path, method, _)| (path.clone(), method.clone())).collect()
 }
 
 #[test]
 fn the_document_has_the_routes_and_no_others() {
-    let routes = PATHS
-        .iter()
-        .chain(SOURCE_PATHS)
-        .flat_map(|(path, methods)| methods.iter().map(|m| ((*path).to_owned(), (*m).to_owned())));
+    let routes = PATHS.iter().flat_map(|(path, methods)| methods.iter().map(|m| ((*path).to_owned(), (*m).to_owned())));
     let wso2 = Config::default().wso2;
     let wso2 = wso2.iter().map(|entry| (format!("{}/revokedjwt", entry.base_path), "get".to_owned()));
     assert_eq!(documented(&document()), routes.chain(wso2).collect());
+}
+
+#[test]
+fn the_document_has_what_has_to_be_configured() {
+    let routes =
+        SERVED.iter().flat_map(|(path, methods)| methods.iter().map(|m| ((*path).to_owned(), (*m).to_owned())));
+    assert_eq!(operations(&document(), true), routes.collect());
+}
+
+/// What needs something is there with it, and is not there without.
+async fn what_has_to_be_configured_is_there_only_then(place: &Place) {
+    let document = document();
+    let plain = place.hub().await;
+    let source = |kind: &str| serde_json::from_value(json!({"name": kind, "kind": kind})).unwrap();
+    let mut config = place.config();
+    config.database_url = DatabaseUrl::new(format!("sqlite://{}", place.folder.path().join("other.db").display()));
+    config.sources = ["wso2_notify", "etcd", "activemq_rest", "rfc7009"].map(source).into();
+    let logout = json!({"name": "logout", "kind": "backchannel_logout", "audiences": ["hub"]});
+    config.sources.push(serde_json::from_value(logout).unwrap());
+    let issuer = json!({"issuer": "https://op.example", "jwks_file": "/nowhere"});
+    config.issuers = vec![serde_json::from_value(issuer).unwrap()];
+    // Nobody listens on port 1.
+    config.proxy.url = Some(DatabaseUrl::new("http://127.0.0.1:1"));
+    let full = TestHub::start(config, Clock::manual(NOW)).await;
+    for (path, method) in operations(&document, true) {
+        let operation = &document["paths"][&path][&method];
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let path = path.replace("{key}", "a").replace("{path}", "subscriptions");
+        let form = "application/x-www-form-urlencoded";
+        let ask = async |hub: &TestHub| {
+            let request = hub.request(method.clone(), &path).header("content-type", form).body("revokedToken=a");
+            hub.send(request).await.unwrap()
+        };
+        assert_eq!(ask(&plain).await.expect(404).code(), "not_found", "{method} {path}");
+        let answer = ask(&full).await;
+        let of_the_hub = answer.header("content-type") == Some("application/problem+json");
+        assert!(!(of_the_hub && matches!(answer.status, 404 | 405)), "{method} {path}: {}", answer.text());
+        let known = operation["responses"][answer.status.to_string()].is_object();
+        assert!(known, "{method} {path}: {} is not in the document", answer.status);
+    }
+    plain.stop().await;
+    full.stop().await;
 }
 
 #[test]
@@ -103,18 +148,7 @@ async fn park(place: &Place, hub: &Api) -> String {
 }
 
 async fn the_hub_has_what_the_document_says(place: &Place) {
-    // With the sources that serve what stands in the document.
-    let source = |value| serde_json::from_value(value).unwrap();
-    let issuer = json!({"issuer": "https://op.example", "jwks_file": "/nowhere"});
-    let config = Config {
-        issuers: vec![serde_json::from_value(issuer).unwrap()],
-        sources: vec![
-            source(json!({"name": "oauth", "kind": "rfc7009"})),
-            source(json!({"name": "op", "kind": "backchannel_logout", "audiences": ["hub"]})),
-        ],
-        ..place.config()
-    };
-    let hub = TestHub::start(config, Clock::manual(NOW)).await;
+    let hub = place.hub().await;
     let served = hub.get("/openapi.json").await.expect(200);
     assert_eq!((served.header("content-type"), served.text()), (Some("application/json"), OPENAPI));
     let document = document();
@@ -165,4 +199,4 @@ async fn the_hub_has_what_the_document_says(place: &Place) {
     hub.stop().await;
 }
 
-on_sqlite!(the_hub_has_what_the_document_says);
+on_sqlite!(the_hub_has_what_the_document_says, what_has_to_be_configured_is_there_only_then);

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use revocation_hub::revocation::{Cursor, Epoch};
 use revocation_hub::store::Store;
-use revocation_hub::store::parking::{Parked, Parking as _};
-use revocation_hub::store::positions::Positions as _;
+use revocation_hub::store::parking::Parked;
 
 use crate::place::Place;
 
@@ -139,7 +138,7 @@ pub async fn no_text_of_a_foreign_message_can_prevent_its_parking(place: &Place)
     assert_eq!(shown, expected);
     assert!(kept.iter().all(|m| Some(&m.detail) == m.content_type.as_ref() && m.reason == m.detail));
     let none = Parked { content_type: None, ..message("s", b"none") };
-    store.park(&[none.clone()], 100).await.unwrap();
+    store.park(std::slice::from_ref(&none), 100).await.unwrap();
     let last = *numbers(&*store).await.last().unwrap();
     assert_eq!(store.parked_one(last).await.unwrap().unwrap().message, none);
 }

@@ -239,7 +239,7 @@ impl Session for Channel {
             assert_eq!(*replica, self.replica, "two replicas send");
             assert!(*until >= Instant::now(), "sent after the end of the lease");
             assert_ne!(row.revocation.source, LOOP);
-            anyhow::ensure!(!facts.broker_away && !(fails && i == at), "reset by peer");
+            anyhow::ensure!(!(facts.broker_away || fails && i == at), "reset by peer");
             let (epoch, seq) = of(row);
             let same = (facts.went_back, &epoch) == (self.last.0, &self.last.1);
             assert!(!same || seq > self.last.2, "{epoch}-{seq} after {:?}", self.last);
