@@ -148,7 +148,7 @@ impl Hub {
             defaults,
             running,
             parking: store.clone(),
-            issuers,
+            issuers: issuers.clone(),
             seen: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -165,6 +165,10 @@ impl Hub {
             closing.cancelled().await;
             streams.close();
         });
+        let authenticator = Arc::new(Authenticator::new(&config.clients).with_tokens(issuers.clone(), {
+            let ledger = ledger.clone();
+            Box::new(move |claims| ledger.is_loaded().then(|| ledger.check(claims).is_some()))
+        }));
         let outlets = Outlets {
             ledger,
             metrics: metrics.clone(),
@@ -173,10 +177,11 @@ impl Hub {
             retry: config.streams.retry,
             max_lag: config.feed.max_lag,
             links,
+            issuers,
+            clock: clock.clone(),
             blind: Default::default(),
             stopping: life.soft.clone(),
         };
-        let authenticator = Arc::new(Authenticator::new(&config.clients));
         let server = Server {
             router: router(authenticator, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
             header_timeout: config.limits.header_timeout,
@@ -292,7 +297,7 @@ fn announce(config: &Config, store: &dyn Store) {
     } else {
         tracing::info!("store: {place}");
     }
-    if config.clients.is_empty() {
+    if !config.has_credentials() {
         tracing::warn!("no [[clients]] are configured: everybody on this machine may read and revoke");
     }
 }

@@ -13,7 +13,7 @@ use crate::config::{SourceKind, Wso2};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
-use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
+use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
 use crate::sources::start::Served;
 use crate::sources::{
@@ -27,6 +27,7 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/v1/revocations/{id}", &["get", "delete"]),
     ("/v1/check", &["get", "post"]),
     ("/v1/events", &["get"]),
+    ("/introspect", &["post"]),
     ("/v1/sources", &["get"]),
     ("/v1/outlets", &["get"]),
     ("/v1/parked", &["get"]),
@@ -48,6 +49,8 @@ pub const SERVED: &[(&str, &[&str])] = &[
     ("/v2/keys/jti/{key}", &["delete", "get", "put"]),
     ("/ssf/events", &["post"]),
     ("/global-token-revocation", &["post"]),
+    ("/revoke", &["post"]),
+    ("/backchannel-logout", &["post"]),
 ];
 
 /// The whole interface of a hub.
@@ -74,6 +77,8 @@ pub fn router(
         .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
         .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
+    let introspection = introspect::Introspection { outlets: outlets.clone(), authenticator: authenticator.clone() };
+    let introspection = Router::new().route("/introspect", post(introspect::introspect)).with_state(introspection);
     let mut foreign = Router::new();
     for entry in wso2_paths {
         let shape = entry.shape;
@@ -105,6 +110,7 @@ pub fn router(
         .with_state(outlets);
 
     native
+        .merge(introspection)
         .merge(foreign)
         .merge(served)
         .merge(others)

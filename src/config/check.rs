@@ -46,11 +46,16 @@ impl Config {
             if address.port() != 0 && !seen.insert(address) {
                 return Err(ConfigError::invalid("listen", format!("{address} is given twice")));
             }
-            if self.clients.is_empty() && !address.ip().to_canonical().is_loopback() {
+            if !self.has_credentials() && !address.ip().to_canonical().is_loopback() {
                 return Err(ConfigError::OpenToTheNetwork(*address));
             }
         }
         Ok(())
+    }
+
+    /// Whether callers have to prove who they are: there are clients, or issuers whose tokens are credentials.
+    pub fn has_credentials(&self) -> bool {
+        !self.clients.is_empty() || self.issuers.iter().any(|issuer| issuer.credentials.is_some())
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
@@ -135,7 +140,10 @@ impl Config {
             if let Some(unknown) = source.clients.iter().find(|name| !known(name)) {
                 return of("clients", format!("there is no client \"{unknown}\""));
             }
-            if matches!(source.kind, SourceKind::SsfPush | SourceKind::SsfPoll) && self.issuers.is_empty() {
+            if matches!(
+                source.kind,
+                SourceKind::SsfPush | SourceKind::SsfPoll | SourceKind::BackchannelLogout | SourceKind::ApimInvalidate
+            ) && self.issuers.is_empty() {
                 return of("issuers", "there are no [[issuers]] whose tokens it could believe".into());
             }
         }

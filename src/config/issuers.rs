@@ -1,10 +1,12 @@
 //! `[[issuers]]`: whose tokens are believed, and where their keys are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::clients::Scope;
 use super::duration;
 
 /// An issuer of JWTs: an OpenID provider, an SSF transmitter, a token service.
@@ -38,6 +40,32 @@ pub struct Issuer {
     /// How often at the most it is read because of a key that is not known.
     #[serde(default = "half_a_minute", deserialize_with = "duration::deserialize")]
     pub unknown_key_interval: Duration,
+    /// What its tokens let their bearers do here; nothing when absent.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+}
+
+/// How a token of an issuer is a credential of the hub (`Authorization: Bearer`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// One of these has to be in `aud`: who we are to the issuer. Else a token made for anybody would open the hub.
+    pub audiences: Vec<String>,
+    /// The claim whose words are looked up in `scopes`: text with blanks between, or a list of texts.
+    #[serde(default = "scope")]
+    pub claim: String,
+    /// What each word lets its bearer do here.
+    pub scopes: BTreeMap<String, Vec<Scope>>,
+    /// The claim that names the caller; when absent `client_id` (else `azp`, `appid`), else `sub`.
+    #[serde(default)]
+    pub name_claim: Option<String>,
+    /// The only issuers that such a caller may speak about; all when absent.
+    #[serde(default)]
+    pub issuers: Option<Vec<String>>,
+}
+
+fn scope() -> String {
+    "scope".into()
 }
 
 /// A signature algorithm. Symmetric ones are not among them: whoever could check could also sign.
@@ -95,6 +123,27 @@ impl Issuer {
         }
         if self.refresh_interval.is_zero() || self.unknown_key_interval.is_zero() {
             return Some(("refresh_interval", "0 is not accepted; use a duration such as \"10m\"".into()));
+        }
+        self.credentials.as_ref().and_then(Credentials::complaint)
+    }
+}
+
+impl Credentials {
+    fn complaint(&self) -> Option<(&'static str, String)> {
+        let empty = |all: &[String]| all.is_empty() || all.iter().any(String::is_empty);
+        if empty(&self.audiences) {
+            let message = "names nobody; give what the issuer writes into `aud` for this hub";
+            return Some(("credentials.audiences", message.into()));
+        }
+        if self.scopes.is_empty() || self.scopes.values().any(Vec::is_empty) {
+            let message = "gives nothing; write { \"revocations:read\" = [\"read\"] } and the like";
+            return Some(("credentials.scopes", message.into()));
+        }
+        if self.claim.is_empty() || self.name_claim.as_ref().is_some_and(String::is_empty) {
+            return Some(("credentials.claim", "is empty; name a claim".into()));
+        }
+        if self.issuers.as_deref().is_some_and(empty) {
+            return Some(("credentials.issuers", "names no issuer; leave the setting out to allow all".into()));
         }
         None
     }

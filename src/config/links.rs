@@ -366,6 +366,10 @@ impl Source {
             );
             return Some(("events".into(), message));
         }
+        if self.kind == SourceKind::BackchannelLogout && self.audiences.iter().all(String::is_empty) {
+            // Else a logout that an issuer means for one of its other clients would end sessions here.
+            return Some(("audiences".into(), "is missing; give the client_id that the issuer knows us by".into()));
+        }
         if self.prefetch == Some(0) {
             return Some(("prefetch".into(), "0 would mean without limit; use at least 1".into()));
         }

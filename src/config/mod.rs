@@ -27,7 +27,7 @@ pub use clients::{Basic, Bearer, Client, Scope};
 pub use duration::parse as parse_duration;
 pub use environment::PREFIX;
 pub use error::ConfigError;
-pub use issuers::{Algorithm, Issuer};
+pub use issuers::{Algorithm, Credentials, Issuer};
 pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start, Untyped};
 pub use load::Overrides;
 pub use proxy::Proxy;

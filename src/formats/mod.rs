@@ -8,8 +8,10 @@
 
 pub mod amqp1_value;
 pub mod etcd;
+pub mod form;
 pub mod jms_map_xml;
 pub mod json;
+pub mod logout_token;
 pub mod message;
 pub mod native;
 pub mod set;

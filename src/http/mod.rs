@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod body;
 pub mod negotiate;
+pub mod oauth;
 pub mod problem;
 pub mod server;
 

@@ -128,6 +128,11 @@ impl Problem {
         self.code
     }
 
+    /// What it says to people, and how to authenticate, for those who say it in another form.
+    pub fn into_parts(self) -> (String, Vec<HeaderValue>) {
+        (self.detail, self.challenges)
+    }
+
     /// The hub has not loaded its list yet.
     pub fn not_loaded() -> Self {
         Self::new(Code::NotLoaded, "the list of revocations is not loaded yet; ask again")

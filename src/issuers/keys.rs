@@ -1,5 +1,7 @@
 //! Key sets (RFC 7517 §5): which keys of a set can check a signature, and with which algorithm.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm as Jwa, DecodingKey};
 use serde::Deserialize;
@@ -80,7 +82,7 @@ fn key(value: Value, allowed: &[Algorithm]) -> Option<Key> {
     let signs = common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature)
         && common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
     let fit: &[Jwa] = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => &RSA,
+        AlgorithmParameters::RSA(rsa) if long_enough(&rsa.n) => &RSA,
         AlgorithmParameters::EllipticCurve(ec) => match ec.curve {
             EllipticCurve::P256 => &[Jwa::ES256],
             EllipticCurve::P384 => &[Jwa::ES384],
@@ -100,6 +102,16 @@ fn key(value: Value, allowed: &[Algorithm]) -> Option<Key> {
     }
     let decoding = DecodingKey::from_jwk(&jwk).ok()?;
     Some(Key { kid: jwk.common.key_id, algorithms, decoding })
+}
+
+/// Whether a modulus has 2048 bits or more (RFC 7518 §3.3). Without leading zeros, as RFC 7518 §6.3.1.1 asks for.
+fn long_enough(modulus: &str) -> bool {
+    let bytes = URL_SAFE_NO_PAD.decode(modulus).unwrap_or_default();
+    let bits = bytes
+        .iter()
+        .position(|b| *b != 0)
+        .map_or(0, |zeros| (bytes.len() - zeros) * 8 - bytes[zeros].leading_zeros() as usize);
+    bits >= 2048
 }
 
 fn only(fit: &[Jwa], allowed: &[Algorithm]) -> Vec<Jwa> {

@@ -1,9 +1,10 @@
 //! Issuers: whose JWTs are believed.
 //!
-//! **Pattern.** One [`Issuer`] per configured `iss`, with its key set in memory. A key set is read when it is first needed,
-//! read again when it has become old, and, at a bounded rate, when a token names a key that is not in it. An issuer that
-//! is away costs nothing as long as its keys are known; when they are not, the answer is [`VerifyError::Unavailable`] and
-//! never a guess.
+//! **Pattern.** One [`Issuer`] per configured `iss`, with its key set in memory. A task per issuer reads the set at the start
+//! and again when it has become old; a request reads it only when nothing is known yet, or, at a bounded rate, when no
+//! key at hand has signed its token. An issuer that is away costs nothing as long as its keys are known: no request waits
+//! for it. When they are not, or when a new key may be in a set that cannot be read, the answer is
+//! [`VerifyError::Unavailable`] and never a guess.
 //!
 //! **Invariants.**
 //! * The token chooses nothing: its `iss` only selects among the configured issuers, its `alg` has to be in the issuer's
@@ -11,6 +12,7 @@
 //! * A token is first read as strictly as [`crate::revocation::token`] reads, so that it has one spelling.
 //! * Times are those of the one clock, with `clock_skew` of tolerance.
 
+mod credentials;
 mod fetch;
 mod keys;
 mod verify;
@@ -20,7 +22,9 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+pub use credentials::{ACCESS_TOKEN, SignedIn};
 pub use verify::{Expect, Verified, VerifyError};
 
 use crate::clock::Clock;
@@ -31,6 +35,7 @@ use keys::KeySet;
 /// All configured issuers.
 pub struct Issuers {
     all: Vec<Issuer>,
+    metrics: Arc<Metrics>,
     clock: Clock,
     /// Seconds.
     skew: i64,
@@ -39,9 +44,9 @@ pub struct Issuers {
 /// One issuer and its keys.
 pub struct Issuer {
     config: config::Issuer,
-    keys: parking_lot::RwLock<Option<Known>>,
+    known: parking_lot::RwLock<Option<Known>>,
     /// Who reads the key set now; others wait for the result instead of asking once more.
-    reading: Mutex<Attempts>,
+    reading: Mutex<Reading>,
     metrics: Arc<Metrics>,
 }
 
@@ -52,23 +57,28 @@ struct Known {
 }
 
 #[derive(Default)]
-struct Attempts {
-    last: Option<Instant>,
+struct Reading {
+    /// When the last read failed; `None` when it did not.
+    failed: Option<Instant>,
+    /// When the set was last read because of a token whose key was not in it.
+    asked: Option<Instant>,
 }
 
-/// After a read that failed, so long nobody tries again.
+/// After a read that failed while nothing is known, so long nobody tries again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How often at the least somebody looks whether a key set is old.
+const LOOK: Duration = Duration::from_secs(5);
 
 impl Issuers {
     /// The issuers of the configuration; nothing is read yet. `skew` is `clock_skew`, seconds.
     pub fn new(all: &[config::Issuer], clock: Clock, skew: i64, metrics: &Arc<Metrics>) -> Arc<Self> {
         let all = all.iter().map(|config| Issuer {
             config: config.clone(),
-            keys: parking_lot::RwLock::default(),
+            known: parking_lot::RwLock::default(),
             reading: Mutex::default(),
             metrics: metrics.clone(),
         });
-        Arc::new(Self { all: all.collect(), clock, skew })
+        Arc::new(Self { all: all.collect(), metrics: metrics.clone(), clock, skew })
     }
 
     /// Whether there is none.
@@ -80,59 +90,83 @@ impl Issuers {
         self.all.iter().find(|issuer| issuer.config.issuer == iss)
     }
 
-    /// Reads the key sets that are old, for as long as it is polled; so that a request seldom has to wait for one, and a
-    /// key that its issuer has withdrawn does not live on.
-    pub async fn keep_fresh(self: Arc<Self>, stop: tokio_util::sync::CancellationToken) {
-        loop {
-            for issuer in &self.all {
-                let _ = issuer.keys(None).await;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(5).mul_f64(0.8 + 0.4 * rand::random::<f64>())) => {}
-            }
+    /// `clock_skew`, seconds.
+    pub fn skew(&self) -> i64 {
+        self.skew
+    }
+
+    /// Reads the key sets that are old, until `stop`; so that no request has to wait for one, and a key that its issuer
+    /// has withdrawn does not live on. An issuer that is slow holds up no other.
+    pub async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
+        let all = self.all.iter().map(Issuer::keep_fresh);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = futures_util::future::join_all(all) => {}
         }
     }
 }
 
 impl Issuer {
-    /// The key set. With `missing` (a key that is not in the set at hand) it is read again unless that was done lately.
-    async fn keys(&self, missing: Option<&KeySet>) -> Result<Arc<KeySet>, VerifyError> {
-        let fresh = |known: &Known| match missing {
-            Some(old) => {
-                !std::ptr::eq(old, &raw const *known.keys) || known.read_at.elapsed() < self.config.unknown_key_interval
+    async fn keep_fresh(&self) {
+        let pause = LOOK.min(self.config.refresh_interval);
+        loop {
+            let old = |known: &Known| known.read_at.elapsed() >= self.config.refresh_interval;
+            if self.known.read().as_ref().is_none_or(old) {
+                let mut reading = self.reading.lock().await;
+                let _ = self.read(&mut reading).await;
             }
-            None => known.read_at.elapsed() < self.config.refresh_interval,
-        };
-        let at_hand = self.keys.read().clone();
-        if let Some(known) = at_hand.as_ref().filter(|known| fresh(known)) {
+            tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
+        }
+    }
+
+    /// The key set at hand, or read now when there is none.
+    async fn keys(&self) -> Result<Arc<KeySet>, VerifyError> {
+        if let Some(known) = &*self.known.read() {
             return Ok(known.keys.clone());
         }
-        let mut attempts = self.reading.lock().await;
+        let mut reading = self.reading.lock().await;
         // Somebody else may have read it while we waited.
-        let at_hand = self.keys.read().clone();
-        if let Some(known) = at_hand.as_ref().filter(|known| fresh(known)) {
+        if let Some(known) = &*self.known.read() {
             return Ok(known.keys.clone());
         }
-        let pause = if missing.is_some() { self.config.unknown_key_interval } else { PAUSE };
-        if attempts.last.is_none_or(|last| last.elapsed() >= pause) {
-            attempts.last = Some(Instant::now());
-            match fetch::key_set(&self.config).await {
-                Ok(keys) => {
-                    let keys = Arc::new(keys);
-                    self.metrics.key_sets.with_label_values(&[&*self.config.issuer, "read"]).inc();
-                    *self.keys.write() = Some(Known { keys: keys.clone(), read_at: Instant::now() });
-                    return Ok(keys);
-                }
-                Err(error) => {
-                    self.metrics.key_sets.with_label_values(&[&*self.config.issuer, "failed"]).inc();
-                    let (issuer, known) = (&self.config.issuer, at_hand.is_some());
-                    let error = format!("{error:#}");
-                    tracing::warn!(issuer, error, known, "cannot read the keys of an issuer");
-                }
+        if reading.failed.is_some_and(|at| at.elapsed() < PAUSE) {
+            return Err(VerifyError::Unavailable);
+        }
+        self.read(&mut reading).await
+    }
+
+    /// A newer key set than `old`, in which a token's key was not: `None` when it was looked for a short time ago. When the
+    /// set cannot be read, nobody knows whether the key is a new one.
+    async fn newer(&self, old: &Arc<KeySet>) -> Result<Option<Arc<KeySet>>, VerifyError> {
+        let mut reading = self.reading.lock().await;
+        if let Some(known) = self.known.read().as_ref().filter(|known| !Arc::ptr_eq(&known.keys, old)) {
+            return Ok(Some(known.keys.clone()));
+        }
+        if reading.asked.is_some_and(|at| at.elapsed() < self.config.unknown_key_interval) {
+            return if reading.failed.is_some() { Err(VerifyError::Unavailable) } else { Ok(None) };
+        }
+        reading.asked = Some(Instant::now());
+        self.read(&mut reading).await.map(Some)
+    }
+
+    /// Reads the key set. What is known stays when that fails: an issuer that is away has not withdrawn it.
+    async fn read(&self, reading: &mut Reading) -> Result<Arc<KeySet>, VerifyError> {
+        let count = |outcome| self.metrics.key_sets.with_label_values(&[&*self.config.issuer, outcome]).inc();
+        match fetch::key_set(&self.config).await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                *self.known.write() = Some(Known { keys: keys.clone(), read_at: Instant::now() });
+                reading.failed = None;
+                count("read");
+                Ok(keys)
+            }
+            Err(error) => {
+                let (issuer, error, known) = (&self.config.issuer, format!("{error:#}"), self.known.read().is_some());
+                tracing::warn!(issuer, error, known, "cannot read the keys of an issuer");
+                reading.failed = Some(Instant::now());
+                count("failed");
+                Err(VerifyError::Unavailable)
             }
         }
-        // Old keys are better than none: an issuer that is away has not withdrawn them.
-        at_hand.map(|known| known.keys).ok_or(VerifyError::Unavailable)
     }
 }
