@@ -160,6 +160,7 @@ async fn rabbitmq_brings_back_what_the_hub_said(place: &Place) {
     broker.end("-TERM");
     until_linked(&hub, 0).await;
     broker.again();
+    broker.until_listening().await;
     until_linked(&hub, 3).await;
     until_linked(&second, 1).await;
     hub.revoke(&token("c")).await;
