@@ -15,6 +15,7 @@ use crate::feed::{self, Feed};
 use crate::http::Authenticator;
 use crate::http::body::BodyBounds;
 use crate::http::server::Server;
+use crate::http::webhook::Webhooks;
 use crate::intake::{Bounds, Intake};
 use crate::issuers::Issuers;
 use crate::ledger::Ledger;
@@ -25,6 +26,7 @@ use crate::outlets::{self, Outlets};
 use crate::proxy::Proxy;
 use crate::revocation::{Cursor, Id};
 use crate::router::router;
+use crate::sources::native::Origins;
 use crate::sources::{self, Defaults, Sources};
 use crate::store::{self, Store, StoreError, pruner};
 
@@ -182,8 +184,10 @@ impl Hub {
             blind: Default::default(),
             stopping: life.soft.clone(),
         };
+        let origins = Origins(config.cloudevents_origins.clone().into());
+        let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone());
         let server = Server {
-            router: router(authenticator, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
+            router: router(authenticator, webhooks, origins, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
             header_timeout: config.limits.header_timeout,
             connections: Arc::new(Semaphore::new(config.limits.max_connections)),
             metrics,

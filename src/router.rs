@@ -7,14 +7,16 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, options, post, put};
 
 use crate::config::{SourceKind, Wso2};
+use crate::http::webhook::{self, Webhooks};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
 use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
+use crate::sources::native::Origins;
 use crate::sources::start::Served;
 use crate::sources::{
     self, SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native,
@@ -56,6 +58,8 @@ pub const SERVED: &[(&str, &[&str])] = &[
 /// The whole interface of a hub.
 pub fn router(
     authenticator: Arc<Authenticator>,
+    webhooks: Arc<Webhooks>,
+    origins: Origins,
     sources: SharedSources,
     outlets: SharedOutlets,
     wso2_paths: &[Wso2],
@@ -95,7 +99,12 @@ pub fn router(
         others = passed_on.route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
     }
     let served = served(&sources, &outlets, &authenticator);
-    let native = reading.merge(writing).route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
+    // Asked before anything is delivered, and often by a sender that shows no credentials yet.
+    let consent = Router::new().route("/v1/revocations", options(native::consent)).with_state(origins);
+    let native = reading
+        .merge(writing)
+        .route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate))
+        .route_layer(from_fn_with_state(webhooks, webhook::sign_in));
     let foreign = foreign
         .route_layer(from_fn_with_state(authenticator, auth::authenticate))
         .route_layer(from_fn_with_state(outlets.clone(), wso2::hang_up_unless_loaded))
@@ -111,6 +120,7 @@ pub fn router(
 
     native
         .merge(introspection)
+        .merge(consent)
         .merge(foreign)
         .merge(served)
         .merge(others)

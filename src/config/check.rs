@@ -9,6 +9,7 @@ use super::Config;
 use super::clients::Client;
 use super::error::ConfigError;
 use super::links::SourceKind;
+use crate::formats::signature::Key;
 
 impl Config {
     /// Checks what the types cannot say. [`Config::load`] has done it already.
@@ -143,7 +144,8 @@ impl Config {
             if matches!(
                 source.kind,
                 SourceKind::SsfPush | SourceKind::SsfPoll | SourceKind::BackchannelLogout | SourceKind::ApimInvalidate
-            ) && self.issuers.is_empty() {
+            ) && self.issuers.is_empty()
+            {
                 return of("issuers", "there are no [[issuers]] whose tokens it could believe".into());
             }
         }
@@ -238,11 +240,20 @@ fn check_client(client: &Client) -> Result<(), ConfigError> {
     if let Some(lifetime) = client.max_token_lifetime {
         not_zero(&format!("clients \"{}\": max_token_lifetime", client.name), lifetime)?;
     }
-    if client.basic.is_none() && client.bearer.is_none() {
+    if client.basic.is_none() && client.bearer.is_none() && client.webhook.is_none() {
         return refused(
             "credentials",
-            "there are none; add basic = { username, password_file } or bearer = { token_file }",
+            "there are none; add basic = { username, password_file }, bearer = { token_file } or webhook = { secret_file }",
         );
+    }
+    if let Some(webhook) = &client.webhook {
+        if webhook.keys().next().is_none() {
+            return refused("webhook", "there is no secret; give secret_file or secret");
+        }
+        if let Some(why) = webhook.keys().find_map(|text| Key::read(webhook.style, text).err()) {
+            return refused("webhook.secret", &why.to_string());
+        }
+        not_zero(&format!("clients \"{}\": webhook.tolerance", client.name), webhook.tolerance)?;
     }
     if let Some(basic) = &client.basic {
         if basic.username.is_empty() || basic.username.contains(':') || basic.username.chars().any(char::is_control) {

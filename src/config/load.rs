@@ -79,6 +79,13 @@ impl Config {
                 only_one(&bearer.token, &key, "token")?;
                 bearer.token = read(key, path)?;
             }
+            if let Some(webhook) = &mut client.webhook
+                && let Some(path) = &webhook.secret_file
+            {
+                let key = format!("clients \"{name}\": webhook.secret_file");
+                only_one(&webhook.secret, &key, "secret")?;
+                webhook.secret = read(key, path)?;
+            }
         }
         if let Some(path) = &self.proxy.password_file {
             only_one(&self.proxy.password, "proxy.password_file", "password")?;

@@ -64,6 +64,8 @@ pub struct Config {
     pub keep_signature: bool,
     /// The organization that the object shape of the WSO2 snapshot names.
     pub wso2_organization: String,
+    /// The origins of CloudEvents that get consent to deliver; `*` is any.
+    pub cloudevents_origins: Vec<String>,
     /// Limits on what comes in.
     pub limits: Limits,
     /// The database connections and the housekeeping.
@@ -225,6 +227,7 @@ impl Default for Config {
             keep_opaque: false,
             keep_signature: false,
             wso2_organization: "carbon.super".into(),
+            cloudevents_origins: Vec::new(),
             limits: Limits::default(),
             store: Store::default(),
             feed: Feed::default(),

@@ -6,6 +6,7 @@ pub mod negotiate;
 pub mod oauth;
 pub mod problem;
 pub mod server;
+pub mod webhook;
 
 pub use auth::{Authenticator, Caller};
 pub use problem::{Code, Problem};

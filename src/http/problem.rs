@@ -40,6 +40,8 @@ codes! {
     InvalidJson = BAD_REQUEST "invalid_json";
     /// The request is not one that this endpoint understands.
     InvalidRequest = BAD_REQUEST "invalid_request";
+    /// The CloudEvent lacks an attribute, is of another version, or has no data.
+    InvalidCloudEvent = BAD_REQUEST "invalid_cloudevent";
     /// The cursor is not one that a hub has ever given.
     InvalidCursor = BAD_REQUEST "invalid_cursor";
     /// Credentials are missing or wrong.

@@ -37,7 +37,7 @@ pub fn start(outlets: &[Outlet], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             OutletKind::Amqp => Box::new(amqp::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
             OutletKind::Amqp1 => Box::new(amqp1::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
             OutletKind::Stomp => Box::new(stomp::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
-            OutletKind::Apim => Box::new(apim::Connector::new(outlet.clone())),
+            OutletKind::Apim => Box::new(apim::Connector::new(outlet.clone(), parts.clock.clone())),
         };
         let publisher = Publisher {
             name: outlet.name.clone(),

@@ -131,6 +131,7 @@ impl<'a> Receiver<'a> {
             audiences: &source.audiences,
             types: &["secevent+jwt"],
             needs_exp: false,
+            early: false,
         };
         let verified = self.running.issuers.verify(token, &expect).await?;
         let set = Set::read(&verified.claims)?;

@@ -32,7 +32,7 @@ async fn receive(State(served): State<Served>, headers: HeaderMap, body: Body) -
 }
 
 async fn accept(served: &Served, headers: &HeaderMap, body: Body) -> Result<(), Response> {
-    let (sender, may_lift) = sender(served, headers).map_err(IntoResponse::into_response)?;
+    let (sender, may_lift) = sender(served, headers).await.map_err(IntoResponse::into_response)?;
     if body::media_type(headers) != "application/secevent+jwt" {
         let problem = Problem::new(Code::UnsupportedMediaType, "send application/secevent+jwt (RFC 8935 §2.1)");
         return Err(problem.into_response());
@@ -52,15 +52,15 @@ async fn accept(served: &Served, headers: &HeaderMap, body: Body) -> Result<(), 
 }
 
 /// Who revokes: the source, and no more than the client that calls when only some clients may.
-fn sender(served: &Served, headers: &HeaderMap) -> Result<(Sender, bool), Problem> {
+async fn sender(served: &Served, headers: &HeaderMap) -> Result<(Sender, bool), Problem> {
     let authorization = headers.get(header::AUTHORIZATION);
     let clients = &served.running.source.clients;
     if clients.is_empty() {
         // Credentials are not asked for, but wrong ones are a mistake that somebody should see.
-        served.authenticator.identify(authorization)?;
+        served.authenticator.identify(authorization).await?;
         return Ok((served.running.inbox.sender.clone(), true));
     }
-    let caller: Caller = served.authenticator.authenticate(authorization)?;
+    let caller: Caller = served.authenticator.authenticate(authorization).await?;
     if !clients.iter().any(|name| **name == *caller.name) {
         let detail = format!("client {} is not among the clients of this source", caller.name);
         return Err(Problem::new(Code::MissingScope, detail));
