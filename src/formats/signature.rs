@@ -34,7 +34,7 @@ impl Style {
 /// A key to check with.
 pub enum Key {
     /// HMAC-SHA256.
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     /// Ed25519, of `v1a`.
     Public(asymmetric::UnparsedPublicKey<Vec<u8>>),
 }
@@ -68,12 +68,14 @@ impl Key {
                     if !(24..=64).contains(&bytes.len()) {
                         return Err(InvalidKey::Secret);
                     }
-                    Ok(Key::Shared(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+                    Ok(Key::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes))))
                 }
             },
             Style::Github | Style::Stripe if text.len() < 16 => Err(InvalidKey::Short),
             // The whole text is the key, `whsec_` of Stripe included.
-            Style::Github | Style::Stripe => Ok(Key::Shared(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()))),
+            Style::Github | Style::Stripe => {
+                Ok(Key::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()))))
+            }
         }
     }
 }
