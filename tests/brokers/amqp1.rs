@@ -25,7 +25,7 @@ fn outlet(login: &str, port: u16, format: &str) -> String {
 async fn every_form_comes_in(place: &Place) {
     let port = free_port();
     let mut proton = Peer::python(port).await;
-    let mut hub =
+    let hub =
         hub(place, &source(NOBODY, port, "subscription = \"revocations\"\nclient_id = \"hub\"\nprefetch = 4"), 1).await;
     proton.expect("receiver revocations True").await;
     let text = r#"{"event":{"payloadData":{"revokedToken":"b","ttl":"5000","expiryTime":4102444800000,"type":"JWT"}}}"#;
@@ -160,6 +160,7 @@ async fn rabbitmq_brings_back_what_the_hub_said(place: &Place) {
     broker.end("-TERM");
     until_linked(&hub, 0).await;
     broker.again();
+    broker.until_listening().await;
     until_linked(&hub, 3).await;
     until_linked(&second, 1).await;
     hub.revoke(&token("c")).await;

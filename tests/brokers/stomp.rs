@@ -98,6 +98,7 @@ async fn a_broker_that_crashes_and_a_hub_that_is_killed_lose_nothing(place: &Pla
     broker.end("-KILL");
     until_linked(&first, 0).await;
     broker.again();
+    broker.until_listening().await;
     java.done("map b").await;
     until_tokens(&first, &["a", "b"]).await;
     // The hub is away, and the broker restarts as well.
