@@ -173,7 +173,8 @@ fn jms_map(map: &Map, options: &Options) -> Result<Decoded, Unreadable> {
     wso2(Format::JmsMap, Payload::from_map(map).into_event()?, options)
 }
 
-/// The members by which the formats in JSON are told apart. The native format has none of them.
+/// The members by which the formats in JSON are told apart. What clients of the hub write has none of them; what a hub tells
+/// has `kind`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Probe {
@@ -181,6 +182,7 @@ struct Probe {
     #[serde(rename = "accessToken")]
     access_token: Option<IgnoredAny>,
     r#type: Option<IgnoredAny>,
+    kind: Option<IgnoredAny>,
 }
 
 fn json(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
@@ -194,6 +196,7 @@ fn json(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
         Ok(Object(probe)) if probe.access_token.is_some() || probe.r#type.is_some() => {
             wso2(Format::Wso2Notify, notify::decode(body)?, options)
         }
+        Ok(Object(probe)) if probe.kind.is_some() => Ok(native(native::Items::One(native::wire(body)?))),
         Ok(_) => Ok(native(native::json(body, options.max_items)?)),
         Err(error) => Err(Broken::from(error).into()),
     }

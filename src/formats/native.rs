@@ -134,6 +134,53 @@ impl Item {
     }
 }
 
+/// A revocation as a hub tells it (the wire form), which is what another hub's outlet sends. Without `revoked_at` it is a
+/// lift, which nobody may do for another hub.
+#[derive(Deserialize)]
+struct Told {
+    kind: String,
+    jti: Option<String>,
+    sha256: Option<String>,
+    sig: Option<String>,
+    sid: Option<String>,
+    sub: Option<String>,
+    client_id: Option<String>,
+    kid: Option<String>,
+    iss: Option<String>,
+    exp: Option<i64>,
+    issued_before: Option<i64>,
+    revoked_at: Option<i64>,
+    reason: Option<String>,
+}
+
+/// Reads one revocation in the wire form.
+pub fn wire(json: &[u8]) -> Result<NewRevocation, Refusal> {
+    let told: Told = serde_json::from_slice(json).map_err(|e| json_error(&redacted(e)))?;
+    if told.revoked_at.is_none() {
+        return Err(Refusal::new(Fault::Target, "another hub's lift is not taken over; lift it here"));
+    }
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == told.kind);
+    let kind = kind.ok_or_else(|| Refusal::new(Fault::Target, "the kind of target is not known"))?;
+    let (value, iss) = match kind {
+        Kind::Token => (told.jti, told.iss),
+        Kind::TokenHash => (told.sha256, None),
+        Kind::Signature => (told.sig, told.iss),
+        Kind::Session => (told.sid, told.iss),
+        Kind::Subject => (told.sub, told.iss),
+        Kind::Client => (told.client_id, told.iss),
+        Kind::Key => (told.kid, told.iss),
+        Kind::Issuer => (told.iss, None),
+    };
+    let value = value.ok_or_else(|| Refusal::new(Fault::Target, format!("{} is missing", kind.field())))?;
+    Ok(NewRevocation {
+        target: NewTarget::Named(Target { kind, iss, value }),
+        // Left out, it is kept until it is lifted.
+        lifetime: told.exp.map_or(Lifetime::Unlimited, Lifetime::Until),
+        issued_before: told.issued_before,
+        reason: told.reason,
+    })
+}
+
 fn json_error(error: &serde_json::Error) -> Refusal {
     // serde_json quotes names of members but no values of strings, so no token gets into the answer.
     let code = if error.is_data() { Fault::Item } else { Fault::Json };

@@ -18,7 +18,7 @@ use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
 use super::form::{Formed, Former};
 use super::publisher::{Connect, Session};
-use crate::amqp::{Broker, Connected, answered, ensure_exchange};
+use crate::brokers::amqp::{Broker, Connected, answered, ensure_exchange};
 use crate::config::Outlet;
 use crate::formats::wso2::announce;
 use crate::metrics::Metrics;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbox::{MAX_BATCH, Message};
 use super::start::Running;
-use crate::amqp::{Broker, answered, ensure_exchange, header, is_missing};
+use crate::brokers::amqp::{Broker, answered, ensure_exchange, header, is_missing};
 use crate::config::Source;
 use crate::origin;
 

@@ -5,7 +5,7 @@ use super::super::wso2::vectors::{E, J, MALFORMED, MAPS, NOTIFY, TEXTS, bytes, t
 use super::*;
 use crate::formats::native::Fault;
 use crate::intake::{Lifetime, NewTarget};
-use crate::revocation::{Kind, Target};
+use crate::revocation::{Expiry, Kind, Target};
 
 const OPTIONS: Options = Options { max_items: 3, untyped: Untyped::Both };
 
@@ -42,6 +42,33 @@ fn one_revocation_reads_the_same_in_every_format() {
         assert_eq!((decoded.format, decoded.wants_snapshot), (format, false));
         assert_eq!(decoded.event_id.as_deref(), (format != Format::Native).then_some(E));
         assert_eq!(decoded.revocations, [the_token()], "{content_type} {format:?}");
+    }
+}
+
+#[test]
+fn what_another_hub_tells_is_read_back_and_its_lifts_are_not_taken_for_revocations() {
+    use crate::revocation::{Lifted, Revocation, Wire};
+    for kind in Kind::ALL {
+        let iss = (!matches!(kind, Kind::TokenHash | Kind::Issuer)).then(|| "https://sts".to_owned());
+        let value = if kind == Kind::TokenHash { "ab".repeat(32) } else { "v".to_owned() };
+        let revocation = Revocation {
+            target: Target { kind, iss, value },
+            issued_before: kind.has_issued_before().then_some(7),
+            exp: Expiry(if kind == Kind::Key { i64::MAX } else { 4_102_444_800 }),
+            revoked_at: 6,
+            reason: Some("lost".into()),
+            source: "there".into(),
+            wso2_key: None,
+        };
+        let id = revocation.target.id();
+        let told = serde_json::to_vec(&Wire { id, revocation: &revocation }).unwrap();
+        let [read] = &read("application/json", &told).unwrap().revocations[..] else { panic!("one") };
+        assert_eq!(read.target, NewTarget::Named(revocation.target.clone()));
+        assert_eq!((read.issued_before, read.reason.as_deref()), (revocation.issued_before, Some("lost")));
+        let expected = if kind == Kind::Key { Lifetime::Unlimited } else { Lifetime::Until(4_102_444_800) };
+        assert_eq!(read.lifetime, expected);
+        let lift = serde_json::to_vec(&Lifted { id, target: &revocation.target }).unwrap();
+        assert_eq!(decode(Some("application/json"), &lift, &OPTIONS).unwrap_err().reason(), "invalid_target");
     }
 }
 
