@@ -105,7 +105,8 @@ impl Browser {
         let query = "client_id=shop&response_type=code&scope=openid&redirect_uri=https://shop.example/callback";
         let back = self.go(Method::GET, &format!("{}/auth?{query}", self.base), &[]).await.unwrap_err();
         let back = reqwest::Url::parse(&back).unwrap();
-        let code = back.query_pairs().find(|(name, _)| name == "code").unwrap_or_else(|| panic!("{back}")).1.into_owned();
+        let code =
+            back.query_pairs().find(|(name, _)| name == "code").unwrap_or_else(|| panic!("{back}")).1.into_owned();
         let form =
             [("grant_type", "authorization_code"), ("code", &code), ("redirect_uri", "https://shop.example/callback")];
         let request = self.http.post(format!("{}/token", self.base));
