@@ -9,6 +9,7 @@
 mod harness;
 mod issuer;
 
+mod apim;
 mod credentials;
 mod global_token_revocation;
 mod introspection;
@@ -20,3 +21,4 @@ mod sets;
 mod ssf_poll;
 mod ssf_push;
 mod transmitter;
+mod webhooks;
