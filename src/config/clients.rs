@@ -71,7 +71,7 @@ pub struct Webhook {
     /// The way it signs.
     #[serde(default)]
     pub style: Style,
-    /// The secret, or several with blanks between while one replaces another; for `v1a` of Standard Webhooks the public
+    /// The secret, or several on lines of their own while one replaces another; for `v1a` of Standard Webhooks the public
     /// key. After loading it is here wherever it came from.
     #[serde(default)]
     pub secret: Secret,
@@ -86,7 +86,7 @@ pub struct Webhook {
 impl Webhook {
     /// The secrets.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.secret.expose().split_ascii_whitespace()
+        self.secret.expose().lines().filter(|line| !line.is_empty())
     }
 }
 

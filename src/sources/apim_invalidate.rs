@@ -44,7 +44,7 @@ pub fn routes(served: Served) -> Router {
         .expose_headers([JWT_ID, JWT_EXP]);
     let mut router = Router::new();
     for path in PATHS {
-        router = router.route(path, post(invalidate));
+        router = router.route(path, post(invalidate).options(async || StatusCode::OK));
     }
     let router = router.with_state(served.clone());
     // Without origins there is no header, and browsers keep pages of other origins out.

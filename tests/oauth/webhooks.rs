@@ -25,7 +25,7 @@ fn config(place: &Place) -> Config {
     Config {
         clients: vec![
             // Two secrets: the old one is still taken while the new one is rolled out.
-            client("sts", &["publish"], json!({"secret": format!("{} {}", whsec(&SECRET), whsec(&[8; 32]))})),
+            client("sts", &["publish"], json!({"secret": format!("{}\n{}", whsec(&SECRET), whsec(&[8; 32]))})),
             client("git", &["publish"], json!({"style": "github", "secret": "a secret for everybody"})),
             client("pay", &["publish"], json!({"style": "stripe", "secret": "whsec_of_another_kind"})),
             serde_json::from_value(reader).unwrap(),
