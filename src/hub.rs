@@ -15,7 +15,9 @@ use crate::feed::{self, Feed};
 use crate::http::Authenticator;
 use crate::http::body::BodyBounds;
 use crate::http::server::Server;
+use crate::http::webhook::Webhooks;
 use crate::intake::{Bounds, Intake};
+use crate::issuers::Issuers;
 use crate::ledger::Ledger;
 use crate::lifecycle::{Lifecycle, TaskDied};
 use crate::metrics::Metrics;
@@ -24,6 +26,7 @@ use crate::outlets::{self, Outlets};
 use crate::proxy::Proxy;
 use crate::revocation::{Cursor, Id};
 use crate::router::router;
+use crate::sources::native::Origins;
 use crate::sources::{self, Defaults, Sources};
 use crate::store::{self, Store, StoreError, pruner};
 
@@ -122,10 +125,16 @@ impl Hub {
             keep_signature: config.keep_signature,
             max_token_lifetime: seconds(config.default_max_token_lifetime),
         };
+        let issuers = Issuers::new(&config.issuers, clock.clone(), skew, &metrics);
+        if !issuers.is_empty() {
+            life.spawn("issuers", issuers.clone().keep_fresh(life.soft.clone()));
+        }
         let parts = sources::start::Parts {
             intake: intake.clone(),
             known: ledger.clone(),
             parking: store.clone(),
+            issuers: issuers.clone(),
+            seen: store.clone(),
             max_parked: config.limits.max_parked,
             max_items: config.limits.max_items,
             defaults,
@@ -141,6 +150,9 @@ impl Hub {
             defaults,
             running,
             parking: store.clone(),
+            issuers: issuers.clone(),
+            seen: store.clone(),
+            clock: clock.clone(),
             metrics: metrics.clone(),
         };
         let parts = outlets::start::Parts {
@@ -155,6 +167,10 @@ impl Hub {
             closing.cancelled().await;
             streams.close();
         });
+        let authenticator = Arc::new(Authenticator::new(&config.clients).with_tokens(issuers.clone(), {
+            let ledger = ledger.clone();
+            Box::new(move |claims| ledger.is_loaded().then(|| ledger.check(claims).is_some()))
+        }));
         let outlets = Outlets {
             ledger,
             metrics: metrics.clone(),
@@ -163,12 +179,15 @@ impl Hub {
             retry: config.streams.retry,
             max_lag: config.feed.max_lag,
             links,
+            issuers,
+            clock: clock.clone(),
             blind: Default::default(),
             stopping: life.soft.clone(),
         };
-        let authenticator = Arc::new(Authenticator::new(&config.clients));
+        let origins = Origins(config.cloudevents_origins.clone().into());
+        let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone());
         let server = Server {
-            router: router(authenticator, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
+            router: router(authenticator, webhooks, origins, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
             header_timeout: config.limits.header_timeout,
             connections: Arc::new(Semaphore::new(config.limits.max_connections)),
             metrics,
@@ -282,7 +301,7 @@ fn announce(config: &Config, store: &dyn Store) {
     } else {
         tracing::info!("store: {place}");
     }
-    if config.clients.is_empty() {
+    if !config.has_credentials() {
         tracing::warn!("no [[clients]] are configured: everybody on this machine may read and revoke");
     }
 }

@@ -13,6 +13,7 @@ pub mod formats;
 pub mod http;
 pub mod hub;
 pub mod intake;
+pub mod issuers;
 pub mod ledger;
 pub mod lifecycle;
 pub mod link;

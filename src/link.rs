@@ -89,6 +89,12 @@ pub struct Report {
     pub delivered: u64,
     /// Messages that were set aside: unreadable or refused (source), not expressible (outlet).
     pub set_aside: u64,
+    /// For a source of security events: when its transmitter last verified the stream, NumericDate seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<i64>,
+    /// What it said then (`state`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification_state: Option<String>,
     /// For an outlet: positions of the log that it is behind. Absent where another replica sends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
@@ -129,6 +135,8 @@ impl Link {
             failures: 0,
             delivered: 0,
             set_aside: 0,
+            last_verification: None,
+            verification_state: None,
             lag: None,
             reached: None,
             troubled: false,
@@ -194,6 +202,13 @@ impl Link {
     pub fn passed_over(&self, count: u64, outcome: &'static str) {
         let report = self.report.lock();
         self.metrics.link_messages.with_label_values(&[self.direction.name(), &*report.name, outcome]).inc_by(count);
+    }
+
+    /// The other end has shown that the way to us is whole (SSF 1.0 §8.1.4). `state` is for people.
+    pub fn verified(&self, state: Option<&str>) {
+        let mut report = self.report.lock();
+        report.last_verification = Some(self.clock.now());
+        report.verification_state = state.map(str::to_owned);
     }
 
     /// Something went wrong. `error` is for people and must not hold a token or a secret.

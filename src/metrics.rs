@@ -82,7 +82,7 @@ metrics! {
     feed_age: IntGauge("feed_age_milliseconds");
     /// Open event streams. A fall means that gateways were cut off.
     streams: IntGauge("streams");
-    /// Event streams by how they ended (client, age, shutdown). A rise of client means that somebody on the way cuts them.
+    /// Event streams by how they ended (client, age, credential, shutdown). A rise of client means that somebody on the way cuts them, of credential that tokens live shorter than streams.
     streams_ended: IntCounterVec("streams_ended_total", ["reason"]);
     /// Bytes handed to event streams. A rise means more events or more streams.
     stream_bytes: IntCounter("stream_bytes_total");
@@ -104,6 +104,10 @@ metrics! {
     parked: IntGauge("parked_messages");
     /// Parked messages that went because there were too many. A rise means that bytes are lost which nobody has looked at.
     parked_dropped: IntCounter("parked_dropped_total");
+    /// JWTs checked against the issuers by outcome (good, or why not). A rise of keys_unavailable means that an issuer is away, of unknown_key or wrong_signature that it has new keys or that somebody tries.
+    tokens_checked: IntCounterVec("jwt_checks_total", ["outcome"]);
+    /// Reads of an issuer's key set by outcome (read, failed). A rise of failed means that tokens signed with a new key cannot be checked.
+    key_sets: IntCounterVec("key_sets_total", ["issuer", "outcome"]);
     /// Open connections. A rise towards the limit means that new ones will be closed.
     connections: IntGauge("connections");
     /// Connections closed at once because of the limit. A rise means that gateways cannot connect.

@@ -7,16 +7,21 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, options, post, put};
 
 use crate::config::{SourceKind, Wso2};
+use crate::http::webhook::{self, Webhooks};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
-use crate::outlets::{self, SharedOutlets, check, events, operate, snapshot, wso2};
+use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
+use crate::sources::native::Origins;
 use crate::sources::start::Served;
-use crate::sources::{self, SharedSources, activemq_rest, etcd, native, parked, wso2_notify};
+use crate::sources::{
+    self, SharedSources, activemq_rest, apim_invalidate, backchannel_logout, etcd, global_token_revocation, native,
+    parked, rfc7009, ssf_push, wso2_notify,
+};
 
 /// The paths of the native interface and of operating, as in the OpenAPI document.
 pub const PATHS: &[(&str, &[&str])] = &[
@@ -24,6 +29,7 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/v1/revocations/{id}", &["get", "delete"]),
     ("/v1/check", &["get", "post"]),
     ("/v1/events", &["get"]),
+    ("/introspect", &["post"]),
     ("/v1/sources", &["get"]),
     ("/v1/outlets", &["get"]),
     ("/v1/parked", &["get"]),
@@ -43,11 +49,17 @@ pub const SERVED: &[(&str, &[&str])] = &[
     ("/api/message/tokenRevocation", &["post"]),
     ("/v2/keys/jti/", &["get"]),
     ("/v2/keys/jti/{key}", &["delete", "get", "put"]),
+    ("/ssf/events", &["post"]),
+    ("/global-token-revocation", &["post"]),
+    ("/revoke", &["post"]),
+    ("/backchannel-logout", &["post"]),
 ];
 
 /// The whole interface of a hub.
 pub fn router(
     authenticator: Arc<Authenticator>,
+    webhooks: Arc<Webhooks>,
+    origins: Origins,
     sources: SharedSources,
     outlets: SharedOutlets,
     wso2_paths: &[Wso2],
@@ -69,6 +81,8 @@ pub fn router(
         .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
         .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
+    let introspection = introspect::Introspection { outlets: outlets.clone(), authenticator: authenticator.clone() };
+    let introspection = Router::new().route("/introspect", post(introspect::introspect)).with_state(introspection);
     let mut foreign = Router::new();
     for entry in wso2_paths {
         let shape = entry.shape;
@@ -85,7 +99,12 @@ pub fn router(
         others = passed_on.route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
     }
     let served = served(&sources, &outlets, &authenticator);
-    let native = reading.merge(writing).route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
+    // Asked before anything is delivered, and often by a sender that shows no credentials yet.
+    let consent = Router::new().route("/v1/revocations", options(native::consent)).with_state(origins);
+    let native = reading
+        .merge(writing)
+        .route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate))
+        .route_layer(from_fn_with_state(webhooks, webhook::sign_in));
     let foreign = foreign
         .route_layer(from_fn_with_state(authenticator, auth::authenticate))
         .route_layer(from_fn_with_state(outlets.clone(), wso2::hang_up_unless_loaded))
@@ -100,6 +119,8 @@ pub fn router(
         .with_state(outlets);
 
     native
+        .merge(introspection)
+        .merge(consent)
         .merge(foreign)
         .merge(served)
         .merge(others)
@@ -117,7 +138,7 @@ fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<
     let signed_in = || from_fn_with_state(authenticator.clone(), auth::authenticate);
     let mut all = Router::new();
     for running in &sources.running {
-        let state = Served { sources: sources.clone(), running: running.clone() };
+        let state = Served { sources: sources.clone(), running: running.clone(), authenticator: authenticator.clone() };
         let source = &running.source;
         let Some(path) = source.serves() else { continue };
         match source.kind {
@@ -148,7 +169,19 @@ fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<
                     all = all.merge(reading).merge(writing.route_layer(signed_in()));
                 }
             }
-            SourceKind::Amqp | SourceKind::Amqp1 | SourceKind::Stomp | SourceKind::Wso2Snapshot => {}
+            SourceKind::Rfc7009 => all = all.merge(rfc7009::routes(state)),
+            SourceKind::SsfPush => all = all.merge(ssf_push::routes(state)),
+            SourceKind::BackchannelLogout => all = all.merge(backchannel_logout::routes(state)),
+            SourceKind::ApimInvalidate => all = all.merge(apim_invalidate::routes(state)),
+            SourceKind::GlobalTokenRevocation => {
+                all = all.merge(global_token_revocation::routes(state).route_layer(signed_in()));
+            }
+            // These serve nothing.
+            SourceKind::Amqp
+            | SourceKind::Amqp1
+            | SourceKind::Stomp
+            | SourceKind::Wso2Snapshot
+            | SourceKind::SsfPoll => {}
         }
     }
     all

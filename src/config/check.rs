@@ -8,6 +8,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::Config;
 use super::clients::Client;
 use super::error::ConfigError;
+use super::links::SourceKind;
+use crate::formats::signature::Key;
 
 impl Config {
     /// Checks what the types cannot say. [`Config::load`] has done it already.
@@ -45,11 +47,16 @@ impl Config {
             if address.port() != 0 && !seen.insert(address) {
                 return Err(ConfigError::invalid("listen", format!("{address} is given twice")));
             }
-            if self.clients.is_empty() && !address.ip().to_canonical().is_loopback() {
+            if !self.has_credentials() && !address.ip().to_canonical().is_loopback() {
                 return Err(ConfigError::OpenToTheNetwork(*address));
             }
         }
         Ok(())
+    }
+
+    /// Whether callers have to prove who they are: there are clients, or issuers whose tokens are credentials.
+    pub fn has_credentials(&self) -> bool {
+        !self.clients.is_empty() || self.issuers.iter().any(|issuer| issuer.credentials.is_some())
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
@@ -124,6 +131,31 @@ impl Config {
             check_name("sources", i, &source.name, &mut names)?;
             if let Some((setting, message)) = source.complaint() {
                 return Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message));
+            }
+        }
+        for source in &self.sources {
+            let of = |setting: &str, message: String| {
+                Err(ConfigError::invalid(format!("sources \"{}\": {setting}", source.name), message))
+            };
+            let known = |name: &String| self.clients.iter().any(|client| client.name == *name);
+            if let Some(unknown) = source.clients.iter().find(|name| !known(name)) {
+                return of("clients", format!("there is no client \"{unknown}\""));
+            }
+            if matches!(
+                source.kind,
+                SourceKind::SsfPush | SourceKind::SsfPoll | SourceKind::BackchannelLogout | SourceKind::ApimInvalidate
+            ) && self.issuers.is_empty()
+            {
+                return of("issuers", "there are no [[issuers]] whose tokens it could believe".into());
+            }
+        }
+        let mut seen = HashSet::new();
+        for issuer in &self.issuers {
+            if !seen.insert(&issuer.issuer) {
+                return Err(ConfigError::invalid("issuers", format!("\"{}\" is given twice", issuer.issuer)));
+            }
+            if let Some((setting, message)) = issuer.complaint() {
+                return Err(ConfigError::invalid(format!("issuers \"{}\": {setting}", issuer.issuer), message));
             }
         }
         let mut paths = HashSet::new();
@@ -208,11 +240,20 @@ fn check_client(client: &Client) -> Result<(), ConfigError> {
     if let Some(lifetime) = client.max_token_lifetime {
         not_zero(&format!("clients \"{}\": max_token_lifetime", client.name), lifetime)?;
     }
-    if client.basic.is_none() && client.bearer.is_none() {
+    if client.basic.is_none() && client.bearer.is_none() && client.webhook.is_none() {
         return refused(
             "credentials",
-            "there are none; add basic = { username, password_file } or bearer = { token_file }",
+            "there are none; add basic = { username, password_file }, bearer = { token_file } or webhook = { secret_file }",
         );
+    }
+    if let Some(webhook) = &client.webhook {
+        if webhook.keys().next().is_none() {
+            return refused("webhook", "there is no secret; give secret_file or secret");
+        }
+        if let Some(why) = webhook.keys().find_map(|text| Key::read(webhook.style, text).err()) {
+            return refused("webhook.secret", &why.to_string());
+        }
+        not_zero(&format!("clients \"{}\": webhook.tolerance", client.name), webhook.tolerance)?;
     }
     if let Some(basic) = &client.basic {
         if basic.username.is_empty() || basic.username.contains(':') || basic.username.chars().any(char::is_control) {

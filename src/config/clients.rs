@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::duration;
 use super::secret::Secret;
+use crate::formats::signature::Style;
 
 /// One client: a gateway that reads, an STS that publishes, a person who does both.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Client {
     /// A bearer token.
     #[serde(default)]
     pub bearer: Option<Bearer>,
+    /// Signatures of its webhooks.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
     /// Overrides the setting of the same name for what this client sends.
     #[serde(default)]
     pub keep_opaque: Option<bool>,
@@ -58,6 +62,36 @@ pub struct Bearer {
     /// The file the token was read from.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
+}
+
+/// How a client signs its webhooks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// The way it signs.
+    #[serde(default)]
+    pub style: Style,
+    /// The secret, or several on lines of their own while one replaces another; for `v1a` of Standard Webhooks the public
+    /// key. After loading it is here wherever it came from.
+    #[serde(default)]
+    pub secret: Secret,
+    /// The file the secret was read from.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// How far the time of a signature may be from now.
+    #[serde(default = "five_minutes", deserialize_with = "duration::deserialize")]
+    pub tolerance: Duration,
+}
+
+impl Webhook {
+    /// The secrets.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.secret.expose().lines().filter(|line| !line.is_empty())
+    }
+}
+
+const fn five_minutes() -> Duration {
+    Duration::from_secs(300)
 }
 
 /// What a client may do.

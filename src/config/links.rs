@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::duration;
 use super::secret::{DatabaseUrl, Secret};
+use crate::formats::set::OPTIONAL_EVENTS;
+use crate::formats::subject::Named;
 pub use crate::formats::wso2::translate::Untyped;
 
 /// A URL that can hold a password; `{}` and `{:?}` print `***` in its place.
@@ -54,6 +56,18 @@ kinds! {
         Etcd = "etcd": ["directory", "untyped"];
         /// ActiveMQ's `POST /api/message/…`.
         ActivemqRest = "activemq_rest": ["destination", "untyped"];
+        /// `POST /revoke` (RFC 7009).
+        Rfc7009 = "rfc7009": ["path"];
+        /// Security Event Tokens by push (RFC 8935), with the events of SSF, CAEP and RISC.
+        SsfPush = "ssf_push": ["path", "audiences", "subject_claim", "events", "clients"];
+        /// Security Event Tokens by poll (RFC 8936): the hub asks.
+        SsfPoll = "ssf_poll": ["url", "bearer", "ca_file", "audiences", "subject_claim", "events"];
+        /// OpenID Connect Back-Channel Logout 1.0.
+        BackchannelLogout = "backchannel_logout": ["path", "audiences"];
+        /// Global Token Revocation (draft-parecki-oauth-global-token-revocation).
+        GlobalTokenRevocation = "global_token_revocation": ["path", "subject_claim"];
+        /// The token-invalidation operation of an Azure API Management set-up.
+        ApimInvalidate = "apim_invalidate": ["audiences", "cors_origins"];
     }
 }
 
@@ -66,6 +80,8 @@ kinds! {
         Amqp1 = "amqp1": ["url", "username", "password", "ca_file", "destination"];
         /// A sender to a STOMP 1.2 broker (ActiveMQ).
         Stomp = "stomp": ["url", "username", "password", "ca_file", "destination"];
+        /// An operation of an Azure API Management (or any) gateway that is called for each revocation.
+        Apim = "apim": ["url", "bearer", "username", "password", "ca_file"];
     }
 }
 
@@ -143,6 +159,30 @@ pub struct Source {
     /// The directory of keys.
     #[serde(default)]
     pub directory: Option<String>,
+    /// Where it is served.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The `aud` that its tokens have: who we are to their issuer.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Which formats of subject identifiers stand for the claim `sub` (RFC 9493), besides those that name it.
+    #[serde(default)]
+    pub subject_claim: Option<Vec<String>>,
+    /// Events that are taken besides the usual ones, by the last part of their URI.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// The clients that may call it; when empty whoever sends what is well signed.
+    #[serde(default)]
+    pub clients: Vec<String>,
+    /// The origins whose pages may call it (Fetch Standard, CORS protocol).
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    /// A bearer token to show there; after loading it is here wherever it came from.
+    #[serde(default)]
+    pub bearer: Secret,
+    /// The file the bearer token was read from.
+    #[serde(default)]
+    pub bearer_file: Option<PathBuf>,
 }
 
 /// A way out to another system.
@@ -186,6 +226,12 @@ pub struct Outlet {
     /// The queue, topic or address.
     #[serde(default)]
     pub destination: Option<String>,
+    /// A bearer token to show there; after loading it is here wherever it came from.
+    #[serde(default)]
+    pub bearer: Secret,
+    /// The file the bearer token was read from.
+    #[serde(default)]
+    pub bearer_file: Option<PathBuf>,
 }
 
 /// The form of an outlet's messages.
@@ -261,6 +307,13 @@ impl Source {
             ("base_path", self.base_path.is_some()),
             ("directory", self.directory.is_some()),
             ("untyped", self.untyped != Untyped::default()),
+            ("path", self.path.is_some()),
+            ("audiences", !self.audiences.is_empty()),
+            ("subject_claim", self.subject_claim.is_some()),
+            ("events", !self.events.is_empty()),
+            ("clients", !self.clients.is_empty()),
+            ("cors_origins", !self.cors_origins.is_empty()),
+            ("bearer", !self.bearer.is_empty() || self.bearer_file.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -295,11 +348,27 @@ impl Source {
         if let Some(path) = self.serves()
             && (!path.starts_with('/') || path.contains("//") || path.ends_with('/') || !path.bytes().all(plain))
         {
-            let setting = ["base_path", "directory", "destination"];
+            let setting = ["base_path", "directory", "destination", "path"];
             let setting = setting.into_iter().find(|s| self.kind.settings().contains(s)).unwrap_or("name");
             let message =
                 format!("would make the path \"{path}\"; use letters, digits, - . _ ~ between single slashes");
             return Some((setting.into(), message));
+        }
+        if let Some(unknown) = self.subject_claim.iter().flatten().find(|name| Named::from_name(name).is_none()) {
+            let known: Vec<_> = Named::ALL.iter().map(|named| named.name()).collect();
+            let message = format!("\"{unknown}\" is not a format that could stand for `sub`; use {}", known.join(", "));
+            return Some(("subject_claim".into(), message));
+        }
+        if let Some(unknown) = self.events.iter().find(|name| !OPTIONAL_EVENTS.contains(&name.as_str())) {
+            let message = format!(
+                "\"{unknown}\" is not an event that can be turned on; the others are always taken, or never. Use {}",
+                OPTIONAL_EVENTS.join(", ")
+            );
+            return Some(("events".into(), message));
+        }
+        if self.kind == SourceKind::BackchannelLogout && self.audiences.iter().all(String::is_empty) {
+            // Else a logout that an issuer means for one of its other clients would end sessions here.
+            return Some(("audiences".into(), "is missing; give the client_id that the issuer knows us by".into()));
         }
         if self.prefetch == Some(0) {
             return Some(("prefetch".into(), "0 would mean without limit; use at least 1".into()));
@@ -318,7 +387,17 @@ impl Source {
             SourceKind::ActivemqRest => Some(format!("/api/message/{}", given(&self.destination, "tokenRevocation"))),
             // Under /v2/keys and /v3/keys alike.
             SourceKind::Etcd => Some(format!("/v2/keys/{}", given(&self.directory, "jti"))),
-            SourceKind::Amqp | SourceKind::Amqp1 | SourceKind::Stomp | SourceKind::Wso2Snapshot => None,
+            SourceKind::Rfc7009 => Some(given(&self.path, "/revoke")),
+            SourceKind::SsfPush => Some(given(&self.path, "/ssf/events")),
+            SourceKind::BackchannelLogout => Some(given(&self.path, "/backchannel-logout")),
+            SourceKind::GlobalTokenRevocation => Some(given(&self.path, "/global-token-revocation")),
+            // The second one is /shared/security/v1/invalidate.
+            SourceKind::ApimInvalidate => Some("/shared/security/invalidate".into()),
+            SourceKind::Amqp
+            | SourceKind::Amqp1
+            | SourceKind::Stomp
+            | SourceKind::Wso2Snapshot
+            | SourceKind::SsfPoll => None,
         }
     }
 
@@ -337,6 +416,7 @@ impl Outlet {
             ("exchange", self.exchange.is_some()),
             ("routing_keys", self.routing_keys.is_some()),
             ("destination", self.destination.is_some()),
+            ("bearer", !self.bearer.is_empty() || self.bearer_file.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -351,6 +431,7 @@ impl Outlet {
         let schemes: &[&str] = match self.kind {
             OutletKind::Amqp | OutletKind::Amqp1 => &["amqp", "amqps"],
             OutletKind::Stomp => &["stomp", "stomp+ssl"],
+            OutletKind::Apim => &["http", "https"],
         };
         if let Some(complaint) = complain_of_urls(true, &self.url, schemes) {
             return Some(("url".into(), complaint));

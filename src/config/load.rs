@@ -79,6 +79,13 @@ impl Config {
                 only_one(&bearer.token, &key, "token")?;
                 bearer.token = read(key, path)?;
             }
+            if let Some(webhook) = &mut client.webhook
+                && let Some(path) = &webhook.secret_file
+            {
+                let key = format!("clients \"{name}\": webhook.secret_file");
+                only_one(&webhook.secret, &key, "secret")?;
+                webhook.secret = read(key, path)?;
+            }
         }
         if let Some(path) = &self.proxy.password_file {
             only_one(&self.proxy.password, "proxy.password_file", "password")?;
@@ -91,6 +98,15 @@ impl Config {
                 let key = format!("{room} \"{name}\": password_file");
                 only_one(password, &key, "password")?;
                 *password = read(key, path)?;
+            }
+        }
+        let sources = self.sources.iter_mut().map(|s| ("sources", &s.name, &mut s.bearer, &s.bearer_file));
+        let outlets = self.outlets.iter_mut().map(|o| ("outlets", &o.name, &mut o.bearer, &o.bearer_file));
+        for (room, name, bearer, file) in sources.chain(outlets) {
+            if let Some(path) = file {
+                let key = format!("{room} \"{name}\": bearer_file");
+                only_one(bearer, &key, "bearer")?;
+                *bearer = read(key, path)?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ mod clients;
 mod duration;
 mod environment;
 mod error;
+mod issuers;
 mod links;
 mod listen;
 mod load;
@@ -26,6 +27,7 @@ pub use clients::{Basic, Bearer, Client, Scope};
 pub use duration::parse as parse_duration;
 pub use environment::PREFIX;
 pub use error::ConfigError;
+pub use issuers::{Algorithm, Credentials, Issuer};
 pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start, Untyped};
 pub use load::Overrides;
 pub use proxy::Proxy;
@@ -62,6 +64,8 @@ pub struct Config {
     pub keep_signature: bool,
     /// The organization that the object shape of the WSO2 snapshot names.
     pub wso2_organization: String,
+    /// The origins of CloudEvents that get consent to deliver; `*` is any.
+    pub cloudevents_origins: Vec<String>,
     /// Limits on what comes in.
     pub limits: Limits,
     /// The database connections and the housekeeping.
@@ -80,6 +84,8 @@ pub struct Config {
     pub log: Log,
     /// Who may do what.
     pub clients: Vec<Client>,
+    /// Whose JWTs are believed.
+    pub issuers: Vec<Issuer>,
     /// Ways in, besides the native interface.
     pub sources: Vec<Source>,
     /// Ways out to other systems.
@@ -221,6 +227,7 @@ impl Default for Config {
             keep_opaque: false,
             keep_signature: false,
             wso2_organization: "carbon.super".into(),
+            cloudevents_origins: Vec::new(),
             limits: Limits::default(),
             store: Store::default(),
             feed: Feed::default(),
@@ -234,6 +241,7 @@ impl Default for Config {
             shutdown: Shutdown::default(),
             log: Log::default(),
             clients: Vec::new(),
+            issuers: Vec::new(),
             sources: Vec::new(),
             outlets: Vec::new(),
         }

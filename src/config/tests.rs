@@ -66,7 +66,7 @@ fn the_examples_of_the_default_file_are_accepted() {
         .replace("\"/run/secrets/gateway-password\"", &at("secret"))
         .replace("\"/run/secrets/broker-password\"", &at("other"));
     let config = load(&text, &[]).unwrap();
-    assert_eq!((config.clients.len(), config.sources.len(), config.outlets.len()), (2, 1, 1));
+    assert_eq!((config.clients.len(), config.sources.len(), config.outlets.len()), (2, 2, 1));
     assert_eq!(config.clients[0].max_token_lifetime, Some(Duration::from_secs(43200)));
 }
 
@@ -312,6 +312,17 @@ fn links_that_make_no_sense_are_refused() {
         (source(&format!("{amqp}\nissuers = [\"a\"]\ndefault_issuer = \"b\"")), "default_issuer: \"b\" is not among"),
         (source(&format!("{amqp}\nmax_token_lifetime = 0")), "max_token_lifetime: 0 is not accepted"),
         (source("kind = \"wso2_snapshot\"\nurl = \"https://h\"\ninterval = 0"), "interval: 0 is not accepted"),
+        (source("kind = \"ssf_push\""), "sources \"s\": issuers: there are no [[issuers]]"),
+        (source("kind = \"ssf_poll\""), "sources \"s\": url: is missing"),
+        (source("kind = \"ssf_push\"\nclients = [\"x\"]"), "sources \"s\": clients: there is no client \"x\""),
+        (
+            source("kind = \"ssf_push\"\nevents = [\"account-disabled\"]"),
+            "events: \"account-disabled\" is not an event",
+        ),
+        (
+            source("kind = \"global_token_revocation\"\nsubject_claim = [\"iss_sub\"]"),
+            "subject_claim: \"iss_sub\" is not a format that could stand for `sub`; use account, email",
+        ),
         (source(amqp) + &source(amqp), "sources[1].name: \"s\" is given twice"),
         (client("s", "bearer = { token = \"t\" }") + &source(amqp), "sources[0].name: \"s\" is given twice"),
         (source(amqp).replace("\"s\"", "\"\""), "sources[0].name: must have 1 to 64 bytes"),

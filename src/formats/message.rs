@@ -2,13 +2,11 @@
 //!
 //! Nothing is ever guessed twice: a CloudEvent is opened once, and what is in it is not opened again.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 use super::amqp1_value::{self, ValueError};
+use super::cloudevents;
 use super::jms_map_xml::{self, XmlError};
 use super::json::{Broken, Object};
 use super::native::{self, Refusal};
@@ -132,17 +130,17 @@ impl Unreadable {
 /// Reads a message.
 pub fn decode(content_type: Option<&str>, body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
     match &*media_type(content_type) {
-        "application/cloudevents+json" => cloud_event(body, options),
+        cloudevents::STRUCTURED => cloudevents::structured(body, options),
         other => plain(other, body, options),
     }
 }
 
 /// The media type without parameters, in lower case; empty when there is none.
-fn media_type(content_type: Option<&str>) -> String {
+pub(super) fn media_type(content_type: Option<&str>) -> String {
     content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn plain(media_type: &str, body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
+pub(super) fn plain(media_type: &str, body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
     match media_type {
         "amqp/map" => {
             let event = Payload::from_map(&map::decode(body).map_err(Malformed::from)?).into_event()?;
@@ -185,7 +183,7 @@ struct Probe {
     kind: Option<IgnoredAny>,
 }
 
-fn json(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
+pub(super) fn json(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
     match body.trim_ascii_start().first() {
         Some(b'{') => {}
         Some(b'[') => return Ok(native(native::json(body, options.max_items)?)),
@@ -216,43 +214,6 @@ fn wso2(format: Format, event: Event, options: &Options) -> Result<Decoded, Unre
         event_id: event.event_id().map(str::to_owned),
         revocations: translate::event(event, options.untyped),
     })
-}
-
-/// The structured mode (CloudEvents 1.0.2, JSON event format §3): the attributes and the data in one object.
-#[derive(Deserialize)]
-struct CloudEvent<'a> {
-    specversion: Option<String>,
-    id: Option<String>,
-    source: Option<String>,
-    r#type: Option<String>,
-    datacontenttype: Option<String>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    data_base64: Option<String>,
-}
-
-fn cloud_event(body: &[u8], options: &Options) -> Result<Decoded, Unreadable> {
-    let Object(event): Object<CloudEvent<'_>> = serde_json::from_slice(body).map_err(Broken::from)?;
-    if event.specversion.as_deref() != Some("1.0") {
-        return Err(Unreadable::CloudEvent("specversion is not 1.0"));
-    }
-    let given = |attribute: &Option<String>| attribute.as_ref().is_some_and(|text| !text.is_empty());
-    if !(given(&event.id) && given(&event.source) && given(&event.r#type)) {
-        return Err(Unreadable::CloudEvent("id, source or type is missing"));
-    }
-    let media_type = media_type(event.datacontenttype.as_deref());
-    let mut decoded = match (event.data, event.data_base64) {
-        (Some(_), Some(_)) => return Err(Unreadable::CloudEvent("data and data_base64 are both there")),
-        (None, None) => return Err(Unreadable::CloudEvent("there is no data")),
-        // Data that is JSON stands in the event as it is, whatever its type is called.
-        (Some(data), None) => json(data.get().as_bytes(), options)?,
-        (None, Some(base64)) => {
-            let data = STANDARD.decode(base64).map_err(|_| Unreadable::CloudEvent("data_base64 is not base64"))?;
-            plain(&media_type, &data, options)?
-        }
-    };
-    decoded.event_id = decoded.event_id.or(event.id);
-    Ok(decoded)
 }
 
 #[cfg(test)]

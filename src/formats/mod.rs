@@ -7,9 +7,15 @@
 //! the input whatever the input claims of itself. No error text holds a value from the input, which may be a token.
 
 pub mod amqp1_value;
+pub mod cloudevents;
 pub mod etcd;
+pub mod form;
 pub mod jms_map_xml;
 pub mod json;
+pub mod logout_token;
 pub mod message;
 pub mod native;
+pub mod set;
+pub mod signature;
+pub mod subject;
 pub mod wso2;

@@ -3,8 +3,10 @@
 pub mod auth;
 pub mod body;
 pub mod negotiate;
+pub mod oauth;
 pub mod problem;
 pub mod server;
+pub mod webhook;
 
 pub use auth::{Authenticator, Caller};
 pub use problem::{Code, Problem};

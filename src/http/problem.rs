@@ -40,6 +40,8 @@ codes! {
     InvalidJson = BAD_REQUEST "invalid_json";
     /// The request is not one that this endpoint understands.
     InvalidRequest = BAD_REQUEST "invalid_request";
+    /// The CloudEvent lacks an attribute, is of another version, or has no data.
+    InvalidCloudEvent = BAD_REQUEST "invalid_cloudevent";
     /// The cursor is not one that a hub has ever given.
     InvalidCursor = BAD_REQUEST "invalid_cursor";
     /// Credentials are missing or wrong.
@@ -84,6 +86,8 @@ codes! {
     GatewayTimeout = GATEWAY_TIMEOUT "gateway_timeout";
     /// The hub has not loaded its list yet, so it does not know.
     NotLoaded = SERVICE_UNAVAILABLE "not_loaded";
+    /// The keys of a token's issuer cannot be read, so nobody can say whether the token is good.
+    KeysUnavailable = SERVICE_UNAVAILABLE "keys_unavailable";
     /// The store does not answer, so nothing could be committed.
     StoreUnavailable = SERVICE_UNAVAILABLE "store_unavailable";
     /// More is waiting than can be committed in time.
@@ -124,6 +128,11 @@ impl Problem {
     /// Which problem it is.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// What it says to people, and how to authenticate, for those who say it in another form.
+    pub fn into_parts(self) -> (String, Vec<HeaderValue>) {
+        (self.detail, self.challenges)
     }
 
     /// The hub has not loaded its list yet.

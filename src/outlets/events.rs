@@ -4,6 +4,7 @@
 //! wake-up; what it has not read yet waits in the ledger, so a slow client delays nobody and loses nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -13,10 +14,12 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::snapshot::bad_query;
 use super::{CURSOR, Outlets, SharedOutlets, Standing};
+use crate::clock::Clock;
 use crate::config::Scope;
 use crate::http::{Caller, Code, Problem};
 use crate::ledger::Pulse;
@@ -64,7 +67,7 @@ pub async fn events(
     }
     let start = start(&outlets, since.as_deref()).await?;
     let cursor = HeaderValue::try_from(start.cursor.to_string());
-    let mut response = Response::new(Body::from_stream(stream(outlets, start)));
+    let mut response = Response::new(Body::from_stream(stream(outlets, start, caller)));
     let own = response.headers_mut();
     own.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     own.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -110,12 +113,51 @@ impl Drop for Counted {
     }
 }
 
-fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+/// The credential of a stream, if it is one that ends.
+struct Credential {
+    /// In the time that paces work; never later than the expiry, which whole seconds of the clock cannot tell better.
+    ends: Option<Instant>,
+    caller: Caller,
+}
+
+impl Credential {
+    fn new(caller: Caller, clock: &Clock) -> Self {
+        let left = |at: i64| u64::try_from(at.saturating_sub(clock.now()).saturating_sub(1)).unwrap_or(0);
+        // An expiry in a thousand years is none to wait for.
+        let ends = caller.expires_at.and_then(|at| Instant::now().checked_add(Duration::from_secs(left(at))));
+        Self { ends, caller }
+    }
+
+    /// Whether nothing more may be sent: it has expired, or the token was revoked meanwhile.
+    fn is_over(&self, outlets: &Outlets) -> bool {
+        self.caller.expires_at.is_some_and(|at| at <= outlets.clock.now())
+            || self.ends.is_some_and(|at| at <= Instant::now())
+            || self.caller.token.as_ref().is_some_and(|claims| outlets.ledger.check(claims).is_some())
+    }
+
+    /// Waits for news or for the end of the credential; false when there will be no news any more.
+    async fn news(&self, pulse: &mut watch::Receiver<Pulse>) -> bool {
+        match self.ends {
+            None => pulse.changed().await.is_ok(),
+            Some(at) => tokio::select! {
+                changed = pulse.changed() => changed.is_ok(),
+                () = tokio::time::sleep_until(at) => true,
+            },
+        }
+    }
+}
+
+fn stream(
+    outlets: SharedOutlets,
+    start: Start,
+    caller: Caller,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     outlets.metrics.streams.inc();
     let counted = Counted { metrics: outlets.metrics.clone(), ended: "client" };
     // A fleet that connected together must not come back together.
     let age = outlets.max_stream_age.mul_f64(0.8 + 0.2 * rand::random::<f64>());
     let deadline = Instant::now() + age;
+    let credential = Credential::new(caller, &outlets.clock);
     async_stream::stream! {
         // All of it: a closure would otherwise take a copy of the one field that it writes.
         let mut counted = counted;
@@ -133,6 +175,10 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                 counted.ended = "shutdown";
                 return;
             }
+            if credential.is_over(&outlets) {
+                counted.ended = "credential";
+                return;
+            }
             let frames = if now.resets == resets { ledger.frames(&epoch, seq, BATCH, start.empty && !synced) } else { None };
             let Some(frames) = frames else {
                 // The log has become another one. When that is loaded, say so and follow it.
@@ -141,7 +187,7 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                     (epoch, seq) = (cursor.epoch, cursor.seq);
                     synced = true;
                     yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
-                } else if pulse.changed().await.is_err() {
+                } else if !credential.news(&mut pulse).await {
                     return;
                 }
                 continue;
@@ -170,7 +216,7 @@ fn stream(outlets: SharedOutlets, start: Start) -> impl Stream<Item = Result<Byt
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
                 yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
             }
-            if pulse.changed().await.is_err() {
+            if !credential.news(&mut pulse).await {
                 return;
             }
         }

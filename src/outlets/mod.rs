@@ -2,11 +2,13 @@
 
 pub mod amqp;
 pub mod amqp1;
+pub mod apim;
 pub mod blind;
 pub mod check;
 pub mod etcd;
 pub mod events;
 pub mod form;
+pub mod introspect;
 mod list;
 pub mod operate;
 pub mod publisher;
@@ -22,8 +24,10 @@ use std::time::Duration;
 use axum::http::HeaderName;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::http::body::BodyBounds;
 use crate::http::{Code, Problem};
+use crate::issuers::Issuers;
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::metrics::Metrics;
@@ -48,6 +52,10 @@ pub struct Outlets {
     pub max_lag: Duration,
     /// The outlets that send.
     pub links: Vec<Arc<Link>>,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// The one clock.
+    pub clock: Clock,
     /// What some readers cannot judge.
     pub blind: blind::Blind,
     /// Streams end, and the hub is no longer ready.

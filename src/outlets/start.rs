@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::publisher::{Connect, Publisher};
-use super::{amqp, amqp1, stomp};
+use super::{amqp, amqp1, apim, stomp};
 use crate::clock::Clock;
 use crate::config::{Outlet, OutletKind};
 use crate::ledger::Ledger;
@@ -37,6 +37,7 @@ pub fn start(outlets: &[Outlet], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
             OutletKind::Amqp => Box::new(amqp::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
             OutletKind::Amqp1 => Box::new(amqp1::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
             OutletKind::Stomp => Box::new(stomp::Connector::new(outlet.clone(), origin.clone(), parts.metrics.clone())),
+            OutletKind::Apim => Box::new(apim::Connector::new(outlet.clone(), parts.clock.clone())),
         };
         let publisher = Publisher {
             name: outlet.name.clone(),

@@ -4,11 +4,18 @@
 pub mod activemq_rest;
 pub mod amqp;
 pub mod amqp1;
+pub mod apim_invalidate;
+pub mod backchannel_logout;
 pub mod etcd;
+pub mod global_token_revocation;
 pub mod inbox;
 pub mod native;
 pub mod parked;
 pub mod report;
+pub mod rfc7009;
+pub mod ssf;
+pub mod ssf_poll;
+pub mod ssf_push;
 pub mod start;
 pub mod stomp;
 pub mod wso2_notify;
@@ -18,12 +25,15 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 
+use crate::clock::Clock;
 use crate::http::body::BodyBounds;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{Intake, IntakeError, Reason, Sender};
+use crate::issuers::Issuers;
 use crate::metrics::Metrics;
 use crate::revocation::{Cursor, Id};
 use crate::store::parking::Parking;
+use crate::store::seen::Seen;
 
 /// What every HTTP source shares.
 #[derive(Clone)]
@@ -40,6 +50,12 @@ pub struct Sources {
     pub running: Vec<Arc<start::Running>>,
     /// Where messages are that nobody could read.
     pub parking: Arc<dyn Parking>,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// What must have an effect once.
+    pub seen: Arc<dyn Seen>,
+    /// The one clock.
+    pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }

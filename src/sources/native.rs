@@ -1,16 +1,21 @@
 //! The native format: `POST /v1/revocations` with one object, an array, or NDJSON, and `DELETE /v1/revocations/{id}`.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post};
 use serde_json::json;
 
 use super::SharedSources;
 use crate::config::Scope;
+use crate::formats::cloudevents;
+use crate::formats::message::{self, Unreadable};
 use crate::formats::native::{self, Fault, Items, Refusal};
+use crate::formats::wso2::translate::Untyped;
 use crate::http::{Caller, Code, Problem, body};
 use crate::intake::{Receipt, Status};
 
@@ -43,16 +48,71 @@ impl From<Refusal> for Problem {
     }
 }
 
-fn parse(media_type: &str, bytes: &[u8], max_items: usize) -> Result<Items, Problem> {
-    match media_type {
+/// Reads a body. A CloudEvent in the binary mode has its attributes in the headers and the data as its body.
+fn parse(headers: &HeaderMap, bytes: &[u8], max_items: usize) -> Result<Items, Problem> {
+    let options = message::Options { max_items, untyped: Untyped::Both };
+    let media_type = body::media_type(headers);
+    match &*media_type {
+        cloudevents::STRUCTURED => return Ok(Items::Many(cloudevents::structured(bytes, &options)?.revocations)),
+        cloudevents::BATCH => {
+            let events = cloudevents::batch(bytes, &options)?;
+            return Ok(Items::Many(events.into_iter().flat_map(|event| event.revocations).collect()));
+        }
+        _ => {}
+    }
+    if headers.contains_key("ce-specversion") {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let (specversion, id) = (text("ce-specversion"), text("ce-id"));
+        cloudevents::Attributes { specversion, id, source: text("ce-source"), r#type: text("ce-type") }.check()?;
+    }
+    match &*media_type {
         "application/json" => Ok(native::json(bytes, max_items)?),
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(native::ndjson(bytes, max_items)?),
         // Also keeps a web page from posting here without the browser asking first.
         other => {
-            let detail = format!("{other:?} is not accepted; send application/json or application/x-ndjson");
+            let detail = format!(
+                "{other:?} is not accepted; send application/json, application/x-ndjson, {} or {}",
+                cloudevents::STRUCTURED,
+                cloudevents::BATCH
+            );
             Err(Problem::new(Code::UnsupportedMediaType, detail))
         }
     }
+}
+
+impl From<Unreadable> for Problem {
+    fn from(unreadable: Unreadable) -> Self {
+        let code = match unreadable {
+            Unreadable::Native(refusal) => return refusal.into(),
+            Unreadable::Json(_) => Code::InvalidJson,
+            Unreadable::TooMany(_) => Code::TooManyItems,
+            Unreadable::CloudEvent(_) => Code::InvalidCloudEvent,
+            Unreadable::Wso2(_) | Unreadable::Xml(_) | Unreadable::Value(_) | Unreadable::UnknownFormat => {
+                Code::InvalidItem
+            }
+        };
+        Problem::new(code, unreadable.to_string())
+    }
+}
+
+/// The origins whose deliveries are consented to; see [`consent`].
+#[derive(Clone, Debug)]
+pub struct Origins(pub Arc<[String]>);
+
+/// `OPTIONS /v1/revocations`: whether a sender of CloudEvents may deliver here (HTTP 1.1 Web Hooks for Event Delivery §4).
+/// It says nothing about credentials, which each delivery needs all the same. Consent is the header; without it the answer
+/// only says what the path can do.
+pub async fn consent(State(origins): State<Origins>, headers: HeaderMap) -> Response {
+    let mut response = (StatusCode::OK, [(header::ALLOW, "GET, HEAD, OPTIONS, POST")]).into_response();
+    let Some(origin) = headers.get("webhook-request-origin") else { return response };
+    let known = |own: &String| own == "*" || origin.to_str().is_ok_and(|text| text.eq_ignore_ascii_case(own));
+    if origins.0.iter().any(known) {
+        let own = response.headers_mut();
+        own.insert("webhook-allowed-origin", origin.clone());
+        // Senders are held back by 503 and Retry-After, not by a number.
+        own.insert("webhook-allowed-rate", HeaderValue::from_static("*"));
+    }
+    response
 }
 
 async fn revoke(
@@ -62,9 +122,8 @@ async fn revoke(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Publish)?;
-    let media_type = body::media_type(&headers);
     let bytes = body::read(&headers, body, sources.body).await?;
-    match parse(&media_type, &bytes, sources.max_items)? {
+    match parse(&headers, &bytes, sources.max_items)? {
         Items::One(item) => {
             let receipt = sources.intake.revoke(&sources.sender(&caller), vec![item]).await?;
             Ok(one(&receipt))
@@ -92,7 +151,7 @@ fn one(receipt: &Receipt) -> Response {
     if code == StatusCode::CREATED {
         let location = format!("/v1/revocations/{id}");
         if let Ok(location) = location.parse() {
-            response.headers_mut().insert(axum::http::header::LOCATION, location);
+            response.headers_mut().insert(header::LOCATION, location);
         }
     }
     response

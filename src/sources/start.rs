@@ -6,17 +6,19 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::{Defaults, Known, SharedSources, amqp, amqp1, stomp, wso2_notify, wso2_snapshot};
+use super::{Defaults, Known, SharedSources, amqp, amqp1, ssf_poll, stomp, wso2_notify, wso2_snapshot};
 use crate::clock::Clock;
 use crate::config::{Scope, Source, SourceKind};
 use crate::formats::message;
-use crate::http::Caller;
+use crate::http::{Authenticator, Caller};
 use crate::intake::{Intake, Sender};
+use crate::issuers::Issuers;
 use crate::lifecycle::Lifecycle;
 use crate::link::{Direction, Link, State};
 use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::store::parking::Parking;
+use crate::store::seen::Seen;
 
 /// What every source is made from.
 pub struct Parts {
@@ -36,6 +38,10 @@ pub struct Parts {
     pub origin: Origin,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// What must have an effect once.
+    pub seen: Arc<dyn Seen>,
     /// The one clock.
     pub clock: Clock,
 }
@@ -46,6 +52,10 @@ pub struct Running {
     pub source: Source,
     /// Its way on. Sources that serve use the sender and the link of it.
     pub inbox: Inbox,
+    /// Whose JWTs are believed.
+    pub issuers: Arc<Issuers>,
+    /// What must have an effect once.
+    pub seen: Arc<dyn Seen>,
     /// What is there already.
     pub known: Arc<dyn Known>,
     /// Which messages are our own.
@@ -61,6 +71,8 @@ pub struct Served {
     pub sources: SharedSources,
     /// The source.
     pub running: Arc<Running>,
+    /// For sources that sign their callers in themselves.
+    pub authenticator: Arc<Authenticator>,
 }
 
 impl Served {
@@ -95,7 +107,7 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
     let (pulls, mut own): (Arc<[_]>, _) = (pulls.clone().into(), pulls.into_iter());
     let mut all = Vec::new();
     for source in sources {
-        let serves = matches!(source.kind, SourceKind::Wso2Notify | SourceKind::Etcd | SourceKind::ActivemqRest);
+        let serves = source.serves().is_some();
         let state = if serves { State::Serving } else { State::Connecting };
         let (clock, metrics) = (parts.clock.clone(), parts.metrics.clone());
         let link = Link::new(Direction::In, &source.name, source.kind.name(), state, clock.clone(), metrics.clone());
@@ -120,18 +132,27 @@ pub fn start(sources: &[Source], parts: &Parts, life: &mut Lifecycle) -> Vec<Arc
         let (again, waiting) = wso2_notify::again();
         let again = (source.kind == SourceKind::Wso2Notify).then_some(again);
         let (known, origin) = (parts.known.clone(), parts.origin.clone());
-        let running = Arc::new(Running { source: source.clone(), inbox, known, origin, again });
+        let running = Arc::new(Running {
+            source: source.clone(),
+            inbox,
+            issuers: parts.issuers.clone(),
+            seen: parts.seen.clone(),
+            known,
+            origin,
+            again,
+        });
         all.push(running.clone());
         let stop: CancellationToken = life.soft.clone();
         match source.kind {
             SourceKind::Amqp => life.spawn_link("amqp source", amqp::run(running, stop)),
             SourceKind::Amqp1 => life.spawn_link("amqp1 source", amqp1::run(running, stop)),
             SourceKind::Stomp => life.spawn_link("stomp source", stomp::run(running, stop)),
+            SourceKind::SsfPoll => life.spawn_link("ssf_poll source", ssf_poll::run(running, stop)),
             SourceKind::Wso2Snapshot => life.spawn_link("wso2_snapshot source", wso2_snapshot::run(running, stop)),
             SourceKind::Wso2Notify => {
                 life.spawn_link("wso2_notify source", wso2_notify::second_chances(running, waiting, stop));
             }
-            SourceKind::Etcd | SourceKind::ActivemqRest => {}
+            _ => {}
         }
     }
     all

@@ -19,10 +19,12 @@ type Source = (i64, &'static str, &'static str);
 const POSTGRES: &[Source] = &[
     (1, "log", include_str!("../../migrations/postgres/0001_log.sql")),
     (2, "links", include_str!("../../migrations/postgres/0002_links.sql")),
+    (3, "seen", include_str!("../../migrations/postgres/0003_seen.sql")),
 ];
 const SQLITE: &[Source] = &[
     (1, "log", include_str!("../../migrations/sqlite/0001_log.sql")),
     (2, "links", include_str!("../../migrations/sqlite/0002_links.sql")),
+    (3, "seen", include_str!("../../migrations/sqlite/0003_seen.sql")),
 ];
 
 /// The migrations of Postgres, oldest first.

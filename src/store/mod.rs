@@ -22,6 +22,7 @@ pub mod parking;
 pub mod positions;
 pub mod postgres;
 pub mod pruner;
+pub mod seen;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -157,7 +158,7 @@ pub async fn connect(url: &str, options: &Options) -> Result<Arc<dyn Store>, Sto
 
 /// A durable log of revocations. A third engine implements this and [`connect`] learns its scheme.
 #[async_trait]
-pub trait Store: parking::Parking + positions::Positions + Send + Sync + 'static {
+pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + Sync + 'static {
     /// What to call it in logs: engine and place, without credentials.
     fn describe(&self) -> String;
 

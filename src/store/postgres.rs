@@ -14,6 +14,7 @@ mod copy;
 mod error;
 mod hints;
 mod links;
+mod seen;
 mod session;
 mod sql;
 mod values;

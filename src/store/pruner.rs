@@ -31,6 +31,10 @@ pub async fn run(store: Arc<dyn Store>, clock: Clock, pace: Pace, metrics: Arc<M
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pace.interval) => {}
         }
+        // Small, and nobody waits for it: what is left over is for the next round.
+        if let Err(error) = store.forget(clock.now(), pace.batch).await {
+            tracing::debug!(%error, "forgetting old ids");
+        }
         let before = clock.now().saturating_sub(pace.clock_skew);
         loop {
             let began = tokio::time::Instant::now();

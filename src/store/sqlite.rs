@@ -9,6 +9,7 @@
 
 mod file;
 mod links;
+mod seen;
 
 use std::future::Future;
 use std::sync::Arc;

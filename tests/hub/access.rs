@@ -14,6 +14,7 @@ fn bearer(name: &str, scopes: &[Scope], issuers: Option<&[&str]>) -> Client {
         issuers: issuers.map(|all| all.iter().map(|iss| (*iss).to_owned()).collect()),
         basic: None,
         bearer: Some(Bearer { token: Secret::new(format!("token-of-{name}")), token_file: None }),
+        webhook: None,
         keep_opaque: None,
         max_token_lifetime: None,
     }
@@ -227,6 +228,7 @@ async fn a_client_of_one_issuer_speaks_of_that_one_only(place: &Place) {
 
 async fn a_clients_own_settings_count(place: &Place) {
     let longer = Client {
+        webhook: None,
         keep_opaque: Some(true),
         max_token_lifetime: Some(std::time::Duration::from_secs(120)),
         ..bearer("own", &[Scope::Publish, Scope::Read], None)

@@ -54,7 +54,12 @@ async fn what_has_to_be_configured_is_there_only_then(place: &Place) {
     let source = |kind: &str| serde_json::from_value(json!({"name": kind, "kind": kind})).unwrap();
     let mut config = place.config();
     config.database_url = DatabaseUrl::new(format!("sqlite://{}", place.folder.path().join("other.db").display()));
-    config.sources = ["wso2_notify", "etcd", "activemq_rest"].map(source).into();
+    config.sources =
+        ["wso2_notify", "etcd", "activemq_rest", "rfc7009", "ssf_push", "global_token_revocation"].map(source).into();
+    let logout = json!({"name": "logout", "kind": "backchannel_logout", "audiences": ["hub"]});
+    config.sources.push(serde_json::from_value(logout).unwrap());
+    let issuer = json!({"issuer": "https://op.example", "jwks_file": "/nowhere"});
+    config.issuers = vec![serde_json::from_value(issuer).unwrap()];
     // Nobody listens on port 1.
     config.proxy.url = Some(DatabaseUrl::new("http://127.0.0.1:1"));
     let full = TestHub::start(config, Clock::manual(NOW)).await;

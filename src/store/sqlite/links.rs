@@ -39,7 +39,7 @@ type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 
 impl SqliteStore {
     /// Runs one statement on the writing connection.
-    async fn write(&self, query: SqliteQuery) -> Result<(Vec<SqliteRow>, u64), StoreError> {
+    pub(super) async fn write(&self, query: SqliteQuery) -> Result<(Vec<SqliteRow>, u64), StoreError> {
         self.bounded(async {
             let mut slot = self.writer.lock().await;
             let mut conn = self.take(&mut slot).await?;
@@ -52,7 +52,7 @@ impl SqliteStore {
         .await
     }
 
-    async fn read(&self, query: SqliteQuery) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(super) async fn read(&self, query: SqliteQuery) -> Result<Vec<SqliteRow>, StoreError> {
         self.bounded(async { query.fetch_all(&self.readers).await.map_err(explain) }).await
     }
 }

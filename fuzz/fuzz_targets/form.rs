@@ -1,0 +1,12 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use revocation_hub::formats::form::Form;
+
+fuzz_target!(|body: &[u8]| {
+    if let Ok(form) = Form::read(body) {
+        // What counts as given has a value, and nothing of it is shown.
+        assert!(form.get("token").is_none_or(|value| !value.is_empty()));
+        let _ = format!("{form:?}");
+    }
+});

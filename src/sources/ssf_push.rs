@@ -1,0 +1,85 @@
+//! Security Event Tokens by push (RFC 8935): `POST /ssf/events`. The body is the token itself; 202 says that what it asks
+//! for is committed.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::ssf::{NotTaken, Receiver};
+use super::start::Served;
+use crate::config::Scope;
+use crate::http::{Caller, Code, Problem, body};
+use crate::intake::Sender;
+
+/// The language of every description (RFC 8935 §2.3).
+pub const LANGUAGE: &str = "en";
+
+/// Its routes. Callers are signed in here, because most need not be: the signature of the token is what counts.
+pub fn routes(served: Served) -> Router {
+    let path = served.running.source.serves().unwrap_or_default();
+    Router::new().route(&path, post(receive)).with_state(served)
+}
+
+async fn receive(State(served): State<Served>, headers: HeaderMap, body: Body) -> Response {
+    match accept(&served, &headers, body).await {
+        Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn accept(served: &Served, headers: &HeaderMap, body: Body) -> Result<(), Response> {
+    let (sender, may_lift) = sender(served, headers).await.map_err(IntoResponse::into_response)?;
+    if body::media_type(headers) != "application/secevent+jwt" {
+        let problem = Problem::new(Code::UnsupportedMediaType, "send application/secevent+jwt (RFC 8935 §2.1)");
+        return Err(problem.into_response());
+    }
+    let bytes = body::read(headers, body, served.sources.body).await.map_err(IntoResponse::into_response)?;
+    let receiver = Receiver::new(&served.running, sender, may_lift);
+    // What is not text is no token either.
+    let token = str::from_utf8(&bytes).unwrap_or_default();
+    let taken = match receiver.verify(token).await {
+        Ok(set) => receiver.take(&set).await,
+        Err(not_taken) => Err(not_taken),
+    };
+    taken.map_err(|not_taken| {
+        receiver.count(&not_taken);
+        answer(not_taken)
+    })
+}
+
+/// Who revokes: the source, and no more than the client that calls when only some clients may.
+async fn sender(served: &Served, headers: &HeaderMap) -> Result<(Sender, bool), Problem> {
+    let authorization = headers.get(header::AUTHORIZATION);
+    let clients = &served.running.source.clients;
+    if clients.is_empty() {
+        // Credentials are not asked for, but wrong ones are a mistake that somebody should see.
+        served.authenticator.identify(authorization).await?;
+        return Ok((served.running.inbox.sender.clone(), true));
+    }
+    let caller: Caller = served.authenticator.authenticate(authorization).await?;
+    if !clients.iter().any(|name| **name == *caller.name) {
+        let detail = format!("client {} is not among the clients of this source", caller.name);
+        return Err(Problem::new(Code::MissingScope, detail));
+    }
+    caller.require(Scope::Publish)?;
+    Ok((served.sender(&caller), caller.may(Scope::Lift)))
+}
+
+fn answer(not_taken: NotTaken) -> Response {
+    match not_taken {
+        NotTaken::Refused { err, description, .. } => {
+            let body = Json(json!({"err": err.code(), "description": description}));
+            let headers = [(header::CONTENT_LANGUAGE, LANGUAGE), (header::CACHE_CONTROL, "no-store")];
+            (StatusCode::BAD_REQUEST, headers, body).into_response()
+        }
+        NotTaken::Keys => {
+            Problem::new(Code::KeysUnavailable, "the keys of the issuer cannot be read at the moment; send it again")
+                .into_response()
+        }
+        NotTaken::Intake(error) => Problem::from(error).into_response(),
+    }
+}
