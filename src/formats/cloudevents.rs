@@ -91,10 +91,13 @@ pub fn batch(body: &[u8], options: &Options) -> Result<Vec<Decoded>, Unreadable>
     for event in events {
         let decoded =
             structured(event.get().as_bytes(), &Options { max_items: left, ..*options }).map_err(|error| {
-                if matches!(error, Unreadable::TooMany(_)) { Unreadable::TooMany(options.max_items) } else { error }
+                // The bound of the batch, whichever event went beyond it.
+                if error.reason() == "too_many_items" { Unreadable::TooMany(options.max_items) } else { error }
             })?;
-        // What one event brings counts as one of its own at most once more than the batch may hold.
-        left = left.saturating_sub(decoded.revocations.len());
+        if decoded.revocations.len() > left {
+            return Err(Unreadable::TooMany(options.max_items));
+        }
+        left -= decoded.revocations.len();
         all.push(decoded);
     }
     Ok(all)

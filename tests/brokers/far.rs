@@ -53,7 +53,7 @@ impl Server {
     pub async fn until_listening(&self) {
         let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
         let connects = async || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok();
-        let wait = tokio::time::timeout(std::time::Duration::from_secs(60), async {
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(120), async {
             while connects().await.is_none() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 pub const NOW: i64 = 1_800_000_000;
 
 /// How long anything is waited for. Only a test that fails ever waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs each function, `async fn(&Place)`, as a test on SQLite and as one on Postgres.
 macro_rules! both_stores {
