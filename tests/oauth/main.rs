@@ -23,5 +23,6 @@ mod revoke;
 mod sets;
 mod ssf_poll;
 mod ssf_push;
+mod token_services;
 mod transmitter;
 mod webhooks;
