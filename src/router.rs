@@ -25,7 +25,7 @@ use crate::sources::{
 
 /// The paths of the native interface and of operating, as in the OpenAPI document.
 pub const PATHS: &[(&str, &[&str])] = &[
-    ("/v1/revocations", &["get", "post"]),
+    ("/v1/revocations", &["get", "options", "post"]),
     ("/v1/revocations/{id}", &["get", "delete"]),
     ("/v1/check", &["get", "post"]),
     ("/v1/events", &["get"]),
@@ -53,6 +53,8 @@ pub const SERVED: &[(&str, &[&str])] = &[
     ("/global-token-revocation", &["post"]),
     ("/revoke", &["post"]),
     ("/backchannel-logout", &["post"]),
+    ("/shared/security/invalidate", &["options", "post"]),
+    ("/shared/security/v1/invalidate", &["options", "post"]),
 ];
 
 /// The whole interface of a hub.

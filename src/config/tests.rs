@@ -64,9 +64,10 @@ fn the_examples_of_the_default_file_are_accepted() {
         .collect::<String>()
         .replace("\"/run/secrets/keycloak-token\"", &at("secret"))
         .replace("\"/run/secrets/gateway-password\"", &at("secret"))
-        .replace("\"/run/secrets/broker-password\"", &at("other"));
+        .replace("\"/run/secrets/broker-password\"", &at("other"))
+        .replace("\"/run/secrets/apim-outlet\"", &at("other"));
     let config = load(&text, &[]).unwrap();
-    assert_eq!((config.clients.len(), config.sources.len(), config.outlets.len()), (2, 2, 1));
+    assert_eq!((config.clients.len(), config.sources.len(), config.outlets.len()), (2, 2, 2));
     assert_eq!(config.clients[0].max_token_lifetime, Some(Duration::from_secs(43200)));
 }
 

@@ -103,14 +103,14 @@ async fn pages_of_configured_origins_may_call_and_others_may_not(place: &Place) 
 
 /// The operation of a gateway: keeps what it was called with, and refuses as long as it is told to.
 #[derive(Clone, Default)]
-struct Gateway {
-    called: Arc<Mutex<Vec<Value>>>,
+pub struct Gateway {
+    pub called: Arc<Mutex<Vec<Value>>>,
     refused: Arc<Mutex<usize>>,
     down: Arc<Mutex<bool>>,
 }
 
 impl Gateway {
-    async fn start(&self) -> String {
+    pub async fn start(&self) -> String {
         let own = self.clone();
         let operation = async move |headers: HeaderMap, Json(body): Json<Value>| {
             if headers["authorization"] != "Bearer to-the-gateway" {

@@ -8,8 +8,11 @@
 #[allow(dead_code, unused_macros, reason = "shared with tests/hub")]
 mod harness;
 mod issuer;
+#[path = "../hub/snippets.rs"]
+mod snippets;
 
 mod apim;
+mod azure;
 mod credentials;
 mod global_token_revocation;
 mod introspection;
@@ -20,5 +23,6 @@ mod revoke;
 mod sets;
 mod ssf_poll;
 mod ssf_push;
+mod token_services;
 mod transmitter;
 mod webhooks;

@@ -11,6 +11,8 @@ mod harness;
 #[path = "../hub/raw.rs"]
 #[allow(dead_code)]
 mod raw;
+#[path = "../hub/snippets.rs"]
+mod snippets;
 
 mod activemq;
 mod blind;
