@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::client::Connection;
-use super::output;
+use super::{output, source_test};
 
 /// What `source --help` says below the options.
 pub const SOURCE_HELP: &str = "\
@@ -29,6 +29,9 @@ pub enum SourceCommand {
     /// List the configured sources and what they do
     #[command(after_help = SOURCE_HELP)]
     List(Args),
+    /// Send what a foreign system would send, and see whether it arrives
+    #[command(after_help = source_test::AFTER_HELP)]
+    Test(source_test::Args),
 }
 
 /// What can be done with outlets.
@@ -49,9 +52,12 @@ pub struct Args {
     connection: Connection,
 }
 
-/// Prints the sources.
-pub async fn sources(SourceCommand::List(args): SourceCommand) -> anyhow::Result<()> {
-    list(args, "sources").await
+/// Prints the sources, or tries one.
+pub async fn sources(command: SourceCommand) -> anyhow::Result<()> {
+    match command {
+        SourceCommand::List(args) => list(args, "sources").await,
+        SourceCommand::Test(args) => source_test::run(args).await,
+    }
 }
 
 /// Prints the outlets.

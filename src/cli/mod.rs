@@ -13,6 +13,7 @@ pub mod promise;
 mod revoke;
 mod selector;
 mod serve;
+mod source_test;
 pub mod sse;
 mod watch;
 
@@ -76,7 +77,7 @@ enum Command {
     /// Follow the event stream and check that its promises are kept
     #[command(after_help = watch::AFTER_HELP)]
     Watch(watch::Args),
-    /// See what the connections to other systems do that bring revocations
+    /// See what the connections to other systems do that bring revocations, and try them
     #[command(subcommand, after_help = links::SOURCE_HELP, disable_help_subcommand = true)]
     Source(links::SourceCommand),
     /// See what the connections to other systems do that are told of revocations

@@ -24,4 +24,5 @@ mod pull;
 mod real_etcd;
 mod recipes;
 mod setup;
+mod source_test;
 mod trust;
