@@ -39,6 +39,8 @@ struct Facts {
     deliveries: usize,
     /// Counts the times the same log went back.
     went_back: u64,
+    /// What a new outlet that starts now was never asked to send.
+    from: u64,
 }
 
 /// Rows do not say of which epoch they are; these do.
@@ -64,6 +66,7 @@ impl World {
             confirmed: HashSet::new(),
             deliveries: 0,
             went_back: 0,
+            from: 0,
         };
         Arc::new(Self { ledger, state: Mutex::new(facts) })
     }
@@ -131,7 +134,7 @@ impl Facts {
     }
 
     fn missing(&self, seq: u64) -> Vec<(String, u64)> {
-        self.due(seq).filter(|row| !self.confirmed.contains(row)).collect()
+        self.due(seq).filter(|row| row.1 > self.from && !self.confirmed.contains(row)).collect()
     }
 }
 
@@ -412,6 +415,7 @@ async fn without_the_store_nothing_is_sent_after_the_lease() {
 async fn a_new_outlet_that_starts_now_sends_what_comes_next() {
     let world = World::new();
     world.change(1, 1000, "sts", false);
+    world.state.lock().from = 1;
     let publisher = Publisher { start: Start::Now, ..world.publisher(0) };
     let (stop, link) = (CancellationToken::new(), publisher.link.clone());
     let task = tokio::spawn(publisher.run(stop.clone()));

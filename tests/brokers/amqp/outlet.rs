@@ -184,6 +184,8 @@ async fn one_replica_speaks_and_the_other_takes_over(place: &Place) {
     first.kill();
     second.revoke(&token("last")).await;
     client.until_ready(&queue, 51).await;
+    until("it is confirmed", async || (second.metric("link_messages_total", "confirmed").await >= 1.0).then_some(()))
+        .await;
     assert_eq!(second.metric("link_messages_total", "confirmed").await, 1.0);
     let mut consumer = client.consume(&queue).await;
     let all: Vec<String> = (0..50).map(|n| n.to_string()).chain(["last".into()]).collect();
