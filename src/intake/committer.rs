@@ -1,8 +1,9 @@
 //! The committer: one transaction after the other, each with everything that has come together meanwhile.
 //!
-//! Of large transactions two are handed to the store at once, which keeps them apart and in an order of its own: nothing
-//! here or in the feed depends on which of the two comes first, and when one fails the other stands by itself. They hold
-//! different requests, whose senders all still wait for an answer, so no order between them was ever promised.
+//! Large transactions are handed to the store several at once if it has a use for that (see [`Store::appends_at_once`]).
+//! It keeps them apart and in an order of its own: nothing here or in the feed depends on which of them comes first, and
+//! when one fails the others stand by themselves. They hold different requests, whose senders all still wait for an
+//! answer, so no order between them was ever promised.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +22,12 @@ use crate::store::{Change, Commit, Outcome, Store, StoreError};
 /// How many changes one transaction takes, so that its duration stays bounded. A larger request goes alone.
 const MAX_BATCH: usize = 4096;
 
-/// With so many changes a transaction does not wait for more to join: the cost of a commit is spread thin enough, and what
-/// comes next is better parsed while the database works than after it.
+/// With so many changes nobody else joins, where the next transaction can stand ready meanwhile: the cost of a commit is
+/// spread thin enough, and what comes next is better parsed while the database works than after it.
 const ENOUGH: usize = 1000;
 
-/// So many transactions are on their way at once when they are large. The store lets only one write at a time; the other
-/// stands ready, so that the store has no pause between them. Small ones wait here and become one.
-const AT_ONCE: usize = 2;
-
-/// What counts as large.
+/// From so many changes on a transaction is large and does not wait for the end of the one before. Small ones wait and
+/// become one.
 pub(super) const LARGE: usize = 512;
 
 /// How long an answer waits for the feed to take the commit in. The commit is on disk already; a feed that is late only
@@ -109,8 +107,10 @@ impl Committer {
         let mut running = FuturesUnordered::new();
         let mut next = Batch::default();
         let mut held = None;
+        let at_once = desk.store.appends_at_once();
+        let enough = if at_once > 1 { ENOUGH } else { MAX_BATCH };
         loop {
-            while next.size < ENOUGH {
+            while next.size < enough {
                 let Some(job) = held.take().or_else(|| jobs.try_recv().ok()) else { break };
                 if let Err(job) = next.join(job) {
                     held = Some(job);
@@ -118,7 +118,7 @@ impl Committer {
                 }
             }
             let full = next.size >= LARGE || held.is_some();
-            if !next.is_empty() && (running.is_empty() || (full && running.len() < AT_ONCE)) {
+            if !next.is_empty() && (running.is_empty() || (full && running.len() < at_once)) {
                 running.push(desk.commit(std::mem::take(&mut next), &commits, &applied));
             } else if running.is_empty() {
                 held = jobs.recv().await;
@@ -128,7 +128,7 @@ impl Committer {
             } else {
                 tokio::select! {
                     Some(()) = running.next() => {}
-                    () = large.notified(), if running.len() < AT_ONCE => {}
+                    () = large.notified(), if running.len() < at_once => {}
                 }
             }
             if running.is_empty() {

@@ -171,6 +171,12 @@ pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + S
     /// seconds and `skew` is `clock_skew` in seconds; a row whose `exp + skew` has passed counts as absent.
     async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError>;
 
+    /// How many calls of [`Store::append`] at once are of use. One at a time where they cannot overlap; then a larger
+    /// group is what saves work.
+    fn appends_at_once(&self) -> usize {
+        1
+    }
+
     /// Up to `limit` rows with a position after `after`.
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError>;
 

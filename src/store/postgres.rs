@@ -1,10 +1,11 @@
 //! The log in Postgres.
 //!
 //! **Connections.** All appends of this hub go over two connections of their own: they stand in one queue at the `log` row
-//! anyway, and with the second one waiting there the server goes from one to the next by itself. Everything else shares a few others. A connection is taken out of its place and only put back
-//! after success, so it needs no clean-up: an error or a dropped future drops it, and the server rolls back. (sqlx's
-//! pool tests each connection with a round trip whenever it comes back, and while the server refuses connections it
-//! keeps a caller waiting until the timeout instead of telling it so.)
+//! anyway, and with the second one waiting there the server goes from one to the next by itself. Everything else shares a
+//! few others. A connection is taken out of its place and only put back after success, so it needs no clean-up: an error
+//! or a dropped future drops it, and the server rolls back. (sqlx's pool tests each connection with a round trip whenever
+//! it comes back, and while the server refuses connections it keeps a caller waiting until the timeout instead of telling
+//! it so.)
 //!
 //! **Round trips** of an append: one when every target is new and they are few. Many new ones: `begin` with the lock and
 //! the positions; `COPY`; its end; `commit`. Else `begin` with the lock; the rows to change; all writes in one statement;
@@ -332,6 +333,10 @@ impl Store for PostgresStore {
             Ok(commit)
         })
         .await
+    }
+
+    fn appends_at_once(&self) -> usize {
+        self.places as usize
     }
 
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError> {

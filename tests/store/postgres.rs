@@ -322,7 +322,7 @@ fn awkward(n: usize) -> Change {
         revoked_at: -(n as i64),
         reason: (n % 7 > 2).then(|| text(2)),
         source: text(3),
-        wso2_key: (n % 11 > 5).then(|| text(4).repeat(1000)),
+        wso2_key: (n % 11 > 5).then(|| text(4).repeat(100)),
     })
 }
 
@@ -333,7 +333,7 @@ async fn many_new_targets_come_back_exactly_as_they_went() {
         // One more and one less than what goes another way, after something that takes a position.
         store.append(&[revoke("a", 5000)], NOW, 60).await.unwrap();
         let mut head = 1;
-        for range in [0..511, 511..1023, 1023..2600] {
+        for range in [0..1999, 1999..3999, 3999..6500] {
             let changes: Vec<_> = range.map(awkward).collect();
             let commit = store.append(&changes, NOW, 60).await.unwrap();
             assert_eq!(commit.rows.len(), changes.len());
@@ -343,12 +343,12 @@ async fn many_new_targets_come_back_exactly_as_they_went() {
             assert_eq!(commit.head, head);
         }
         // What the server cannot take refuses all of it, and harms nothing.
-        let mut changes: Vec<_> = (0..2000).map(|n| revoke(&format!("b{n}"), 5000)).collect();
-        changes[1500] = revoke("a\0b", 5000);
+        let mut changes: Vec<_> = (0..3000).map(|n| revoke(&format!("b{n}"), 5000)).collect();
+        changes[2900] = revoke("a\0b", 5000);
         assert!(matches!(store.append(&changes, NOW, 60).await, Err(StoreError::Refused(_))));
         assert_eq!(store.read_after(0, 1).await.unwrap().head, head);
-        changes.truncate(1500);
-        assert_eq!(store.append(&changes, NOW, 60).await.unwrap().head, head + 1500);
+        changes.truncate(2900);
+        assert_eq!(store.append(&changes, NOW, 60).await.unwrap().head, head + 2900);
     })
     .await;
 }
@@ -359,17 +359,17 @@ async fn one_known_target_among_many_is_answered_as_what_it_is() {
         let store = place.open().await;
         store.append(&[revoke("t700", 9000), revoke("t800", 4000)], NOW, 60).await.unwrap();
         // Not the same order of answers and positions: one is twice in it, one is known, one becomes wider.
-        let mut changes: Vec<_> = (0..1000).map(|n| revoke(&format!("t{n}"), 5000)).collect();
+        let mut changes: Vec<_> = (0..3000).map(|n| revoke(&format!("t{n}"), 5000)).collect();
         changes.push(revoke("t0", 6000));
         let commit = store.append(&changes, NOW, 60).await.unwrap();
-        assert_eq!((commit.head, commit.rows.len()), (2 + 999, 999));
-        assert_eq!(commit.outcomes[0], Outcome::Revoked(1001));
+        assert_eq!((commit.head, commit.rows.len()), (2 + 2999, 2999));
+        assert_eq!(commit.outcomes[0], Outcome::Revoked(3001));
         assert_eq!(commit.outcomes[1], Outcome::Revoked(3));
         assert_eq!(commit.outcomes[700], Outcome::Unchanged(1));
         assert_eq!(commit.outcomes[800], Outcome::Revoked(801));
-        assert_eq!(commit.outcomes[1000], Outcome::Revoked(1001));
+        assert_eq!(commit.outcomes[3000], Outcome::Revoked(3001));
         let page = store.read_after(0, 5000).await.unwrap();
-        assert_eq!((page.head, page.rows.len()), (1001, 1000));
+        assert_eq!((page.head, page.rows.len()), (3001, 3000));
         assert_eq!(page.rows[1..], commit.rows);
     })
     .await;
@@ -386,10 +386,10 @@ async fn two_hubs_with_two_large_batches_each_never_stand_in_each_others_way() {
                     let mut commits = Vec::new();
                     for i in 0..6 {
                         // Each overlaps with what the others write, in another order; some are all new.
-                        let from = if i % 2 == 0 { i * 300 } else { 100_000 * (w + 1) + i * 1000 };
+                        let from = if i % 2 == 0 { i * 1200 } else { 100_000 * (w + 1) + i * 4000 };
                         let mut changes: Vec<_> =
-                            (from..from + 600).map(|n| revoke(&n.to_string(), 5000 + w as i64)).collect();
-                        changes.rotate_left(150 * w);
+                            (from..from + 2400).map(|n| revoke(&n.to_string(), 5000 + w as i64)).collect();
+                        changes.rotate_left(600 * w);
                         commits.push(store.append(&changes, NOW, 60).await.unwrap());
                     }
                     commits
@@ -416,7 +416,7 @@ async fn two_hubs_with_two_large_batches_each_never_stand_in_each_others_way() {
             written.iter().flat_map(|c| &c.rows).map(|row| (row.id, row)).collect();
         assert_eq!(page.rows.len(), last.len());
         assert!(page.rows.iter().all(|row| last[&row.id] == row));
-        for n in 1200..1800 {
+        for n in (4800..7200).step_by(7) {
             assert_eq!(hubs[1].get(id(&n.to_string())).await.unwrap().unwrap().revocation.exp.0, 5003);
         }
     })
@@ -427,11 +427,11 @@ async fn two_hubs_with_two_large_batches_each_never_stand_in_each_others_way() {
 async fn a_large_batch_survives_the_loss_of_its_connection_before_the_commit() {
     on_postgres(async |place: &Place| {
         let store = place.open().await;
-        let batch = |from: usize| (from..from + 600).map(|n| revoke(&n.to_string(), 5000)).collect::<Vec<_>>();
+        let batch = |from: usize| (from..from + 2100).map(|n| revoke(&n.to_string(), 5000)).collect::<Vec<_>>();
         store.append(&batch(0), NOW, 60).await.unwrap();
         let (mut holder, mut watch) = (place.raw().await, place.raw().await);
         holder.execute("begin; select head from log for update").await.unwrap();
-        let both: Vec<_> = [600, 1200]
+        let both: Vec<_> = [2100, 4200]
             .map(|from| {
                 let store = store.clone();
                 tokio::spawn(async move { store.append(&batch(from), NOW, 60).await })
@@ -443,19 +443,19 @@ async fn a_large_batch_survives_the_loss_of_its_connection_before_the_commit() {
         watch.execute(kill).await.unwrap();
         holder.execute("rollback").await.unwrap();
         // A connection that was made for this very append may not be replaced; then it is an error that says so.
-        let mut all = 600;
+        let mut all = 2100;
         for task in both {
             match task.await.unwrap() {
-                Ok(_) => all += 600,
+                Ok(_) => all += 2100,
                 Err(error) => assert!(error.is_transient(), "{error:?}"),
             }
         }
-        let page = store.read_after(0, 5000).await.unwrap();
+        let page = store.read_after(0, 10_000).await.unwrap();
         assert_eq!((page.head, page.rows.len()), (all, all as usize));
-        for from in [600, 1200] {
+        for from in [2100, 4200] {
             store.append(&batch(from), NOW, 60).await.unwrap();
         }
-        assert_eq!(store.read_after(0, 5000).await.unwrap().head, 1800);
+        assert_eq!(store.read_after(0, 10_000).await.unwrap().head, 6300);
     })
     .await;
 }

@@ -12,8 +12,8 @@ use crate::revocation::Row;
 use crate::store::Commit;
 use crate::store::merge::Plan;
 
-/// From so many rows on the additional round trips cost less than what the server saves.
-pub(super) const WORTHWHILE: usize = 512;
+/// From so many rows on the server saves more than the additional round trips cost, all of them under the lock.
+pub(super) const WORTHWHILE: usize = 2000;
 
 /// Bytes that are put together before they are sent.
 const PIECE: usize = 64 << 10;
