@@ -1,4 +1,4 @@
-"""What schemathesis does not know by itself: how to write NDJSON."""
+"""What schemathesis does not know by itself: how to write NDJSON and a signed token."""
 
 import json
 
@@ -11,3 +11,10 @@ def ndjson(context, value):
         return value
     lines = value if isinstance(value, list) else [value]
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+@schemathesis.serializer("application/secevent+jwt", "application/cloudevents+json", "application/cloudevents-batch+json")
+def as_it_is(context, value):
+    if isinstance(value, (bytes, str)):
+        return value
+    return json.dumps(value).encode()
