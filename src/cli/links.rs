@@ -31,7 +31,17 @@ pub enum SourceCommand {
     List(Args),
     /// Send what a foreign system would send, and see whether it arrives
     #[command(after_help = source_test::AFTER_HELP)]
-    Test(source_test::Args),
+    Test(Box<source_test::Args>),
+}
+
+impl SourceCommand {
+    /// Whether the options fit together.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            SourceCommand::List(_) => Ok(()),
+            SourceCommand::Test(args) => args.check(),
+        }
+    }
 }
 
 /// What can be done with outlets.
@@ -56,7 +66,7 @@ pub struct Args {
 pub async fn sources(command: SourceCommand) -> anyhow::Result<()> {
     match command {
         SourceCommand::List(args) => list(args, "sources").await,
-        SourceCommand::Test(args) => source_test::run(args).await,
+        SourceCommand::Test(args) => source_test::run(*args).await,
     }
 }
 
