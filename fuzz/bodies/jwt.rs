@@ -25,7 +25,8 @@ pub fn run(input: &[u8]) {
         assert_eq!(URL_SAFE_NO_PAD.encode(bytes), segment);
     }
     for other in [format!("{text}="), format!("{text}."), text.replacen('.', "=.", 1), format!(" {text}")] {
-        assert!(Unverified::read(&other).is_err(), "another spelling");
+        // Not even as an opaque token, which would be another one.
+        assert!(token::read(&other).is_err(), "another spelling");
     }
     // Two readers of the payload see one token.
     let claims = &read.jwt.claims;
