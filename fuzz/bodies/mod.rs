@@ -16,8 +16,11 @@ mod snapshot;
 mod stomp;
 mod text;
 
+/// What a target does with any bytes; it panics at what must not be.
+type Run = fn(&[u8]);
+
 /// Every target: its name, which is that of its binary and of its folder of seeds, and what it does.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Run)] = &[
     ("amqp1_value", amqp1_value::run),
     ("form", form::run),
     ("jms_map_xml", jms_map_xml::run),

@@ -165,7 +165,7 @@ fn from_jwk(text: &str) -> Option<SigningKey> {
 /// What signs a webhook.
 pub enum WebhookKey {
     /// HMAC-SHA256 in one of the styles.
-    Shared(Style, hmac::Key),
+    Shared(Style, Box<hmac::Key>),
     /// Ed25519: `v1a` of Standard Webhooks.
     Ed25519(Ed25519KeyPair),
 }
@@ -194,7 +194,7 @@ impl WebhookKey {
             Some(base64) if style == Style::Standard => STANDARD.decode(base64).unwrap_or_default(),
             _ => text.as_bytes().to_vec(),
         };
-        Ok(Self::Shared(style, hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+        Ok(Self::Shared(style, Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes))))
     }
 
     /// The same key that signs tokens, if it is one of Ed25519.
