@@ -161,6 +161,7 @@ pub fn config(url: &str) -> Config {
     config.store.poll_interval = Duration::from_millis(50);
     config.store.prune_interval = Duration::from_millis(50);
     config.shutdown.grace = Duration::from_secs(5);
+    config.shutdown.drain = Duration::from_secs(1);
     config
 }
 
@@ -680,7 +681,7 @@ impl Process {
         // Tables last, because what follows a table belongs to it.
         let settings = format!(
             "listen = \"127.0.0.1:0\"\nbookmark_interval = \"100ms\"\n{settings}\n\
-             [store]\npoll_interval = \"50ms\"\nprune_interval = \"50ms\"\n[shutdown]\ngrace = \"5s\"\n"
+             [store]\npoll_interval = \"50ms\"\nprune_interval = \"50ms\"\n[shutdown]\ngrace = \"5s\"\ndrain = \"1s\"\n"
         );
         std::fs::write(&file, settings).unwrap();
         let log = file.with_extension("log");
