@@ -120,7 +120,7 @@ struct Counted {
     metrics: Arc<Metrics>,
     flow: Flow,
     ended: &'static str,
-    _place: Permit,
+    place: Option<Permit>,
     _open: TaskTrackerToken,
 }
 
@@ -128,7 +128,7 @@ impl Counted {
     fn new(outlets: &Outlets, flow: Flow, place: Permit) -> Self {
         outlets.metrics.streams.inc();
         let (metrics, open) = (outlets.metrics.clone(), outlets.drain.enter());
-        Self { metrics, flow, ended: "client", _place: place, _open: open }
+        Self { metrics, flow, ended: "client", place: Some(place), _open: open }
     }
 }
 
@@ -137,6 +137,8 @@ impl Drop for Counted {
         if self.flow.is_stalled() {
             self.ended = "stalled";
         }
+        // In this order: whoever sees the number finds the place free.
+        drop(self.place.take());
         self.metrics.streams.dec();
         self.metrics.streams_ended.with_label_values(&[self.ended]).inc();
     }

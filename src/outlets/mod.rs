@@ -82,7 +82,9 @@ pub struct Load(Option<(Permit, Arc<Metrics>)>);
 
 impl Drop for Load {
     fn drop(&mut self) {
-        if let Some((_, metrics)) = &self.0 {
+        if let Some((permit, metrics)) = self.0.take() {
+            // In this order: whoever sees the number finds the place free.
+            drop(permit);
             metrics.first_loads.dec();
         }
     }

@@ -642,6 +642,12 @@ impl TestHub {
         Self { api: Api::new(hub.addresses()[0]), clock, hub }
     }
 
+    /// Begins to stop and waits for nothing.
+    #[allow(dead_code, reason = "for the tests of the end")]
+    pub fn begin_to_stop(&self) {
+        self.hub.stop();
+    }
+
     /// Stops and waits until everything has ended.
     pub async fn stop(self) {
         self.hub.stop();
@@ -677,11 +683,16 @@ impl Process {
 
     /// Starts `revocation-hub serve` with more settings (TOML) and arguments, and does not wait for anything.
     pub fn launch(place: &Place, settings: &str, arguments: &[&str]) -> Self {
+        Self::launch_to_end(place, settings, "grace = \"5s\"\ndrain = \"1s\"", arguments)
+    }
+
+    /// The same with settings of its end.
+    pub fn launch_to_end(place: &Place, settings: &str, shutdown: &str, arguments: &[&str]) -> Self {
         let file = place.folder.path().join(format!("{:016x}.toml", rand::random::<u64>()));
         // Tables last, because what follows a table belongs to it.
         let settings = format!(
             "listen = \"127.0.0.1:0\"\nbookmark_interval = \"100ms\"\n{settings}\n\
-             [store]\npoll_interval = \"50ms\"\nprune_interval = \"50ms\"\n[shutdown]\ngrace = \"5s\"\ndrain = \"1s\"\n"
+             [store]\npoll_interval = \"50ms\"\nprune_interval = \"50ms\"\n[shutdown]\n{shutdown}\n"
         );
         std::fs::write(&file, settings).unwrap();
         let log = file.with_extension("log");
