@@ -25,11 +25,15 @@ const BATCH: u64 = 20_000;
 /// What one request brings while streams are open: 400 KB for each of them.
 const NEWS: u64 = 2_000;
 
-/// Revokes as many tokens, in as few requests as it takes.
+/// Revokes as many tokens, in as few requests as it takes, and waits until the hub shows them.
 async fn fill(hub: &Api, name: &str, count: u64) {
     for first in (0..count).step_by(BATCH as usize) {
         let lines: Vec<Value> = (first..count.min(first + BATCH)).map(|i| token(format!("{name}-{i}"))).collect();
-        assert_eq!(hub.post_lines(&lines).await.expect(200).json()["revoked"], lines.len());
+        let answer = hub.post_lines(&lines).await.expect(200).json();
+        assert_eq!(answer["revoked"], lines.len());
+        // Under load the answer can come a moment before.
+        let head = cursor(&answer["cursor"]).seq as f64;
+        until("the hub shows them", async || (hub.metric("head", "").await >= head).then_some(())).await;
     }
 }
 

@@ -23,6 +23,7 @@ const STREAMS: u32 = 100;
 async fn fill(hub: &Api) {
     let lines: Vec<_> = (0..MUCH).map(|i| token(format!("fill-{i}"))).collect();
     assert_eq!(hub.post_lines(&lines).await.expect(200).json()["revoked"], MUCH);
+    until("the hub shows them", async || (hub.metric("head", "").await >= MUCH as f64).then_some(())).await;
 }
 
 /// One that does not read keeps the hub in the middle of its end for as long as the test needs to look.
