@@ -101,6 +101,7 @@ pub async fn migrate(source: Source) -> anyhow::Result<()> {
         max_connections: config.store.max_connections,
         timeout: config.store.timeout,
         listen_notify: false,
+        beat_interval: config.store.beat_interval,
     };
     let store = crate::store::connect(config.database_url.expose(), &options).await?;
     let applied = store.prepare(true).await;

@@ -66,6 +66,7 @@ impl Config {
             ("limits.header_timeout", self.limits.header_timeout),
             ("limits.body_timeout", self.limits.body_timeout),
             ("store.timeout", self.store.timeout),
+            ("store.beat_interval", self.store.beat_interval),
             ("store.poll_interval", self.store.poll_interval),
             ("store.prune_interval", self.store.prune_interval),
             ("feed.max_lag", self.feed.max_lag),
