@@ -50,7 +50,7 @@ async fn hears(stream: &mut Stream, jti: &str) {
 /// wake it here.
 async fn a_hub_whose_listening_connection_is_a_hole_notices(place: &Place) {
     let wire = Proxy::new(place).await;
-    let other = ready(Process::launch_by(program(), place, "", &[])).await;
+    let other = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
     let others = until_listening(place, 1, &[]).await;
     let hub = hub_by(patient(), &wire, place).await;
     let mut stream = hub.stream(Start::Now).await;
@@ -95,8 +95,8 @@ async fn return_to_one(place: &Place, live: &[u16], others: &[u16]) {
 async fn without_notifications_the_timer_finds_everything(place: &Place) {
     let mut command = patient();
     command.env("REVOCATION_HUB_STORE__LISTEN_NOTIFY", "false").env("REVOCATION_HUB_STORE__POLL_INTERVAL", "100ms");
-    let hub = ready(Process::launch_by(command, place, "", &[])).await;
-    let other = ready(Process::launch_by(program(), place, "", &[])).await;
+    let hub = ready(Process::launch_by(command, &place.url, place, "", &[])).await;
+    let other = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
     let mut stream = hub.stream(Start::Now).await;
     for n in 0..3 {
         let before = hub.metric("feed_wakeups_total", "timer").await;
@@ -147,7 +147,7 @@ async fn many_dead_connections_cost_one_wait(place: &Place) {
 async fn a_hub_that_vanishes_with_the_log_in_its_hand_lets_go(place: &Place) {
     let wire = Proxy::new(place).await;
     let hub = hub_by(program(), &wire, place).await;
-    let other = ready(Process::launch_by(program(), place, "", &[])).await;
+    let other = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
     // After a repetition it looks before it writes, and holds the log meanwhile.
     hub.revoke(&token("a")).await;
     hub.revoke(&token("a")).await;

@@ -66,7 +66,7 @@ async fn established_connections_become_holes(place: &Place) {
 
 /// What a primary that has become a standby says to those who write.
 async fn the_database_becomes_read_only(place: &Place) {
-    let mut scene = Scene::new(ready(Process::launch_by(program(), place, "", &[])).await).await;
+    let mut scene = Scene::new(ready(Process::launch_by(program(), &place.url, place, "", &[])).await).await;
     let admin = Place { url: postgres_url(), folder: tempfile::tempdir().unwrap() };
     let name = place.database();
     for _ in 0..trials() {
@@ -95,7 +95,7 @@ async fn connections_run_out(place: &Place) {
     let mut url = reqwest::Url::parse(&place.url).unwrap();
     url.set_username(&role).unwrap();
     let limited = Place { url: url.into(), folder: tempfile::tempdir().unwrap() };
-    let mut scene = Scene::new(ready(Process::launch_by(program(), &limited, "", &[])).await).await;
+    let mut scene = Scene::new(ready(Process::launch_by(program(), &limited.url, &limited, "", &[])).await).await;
     for _ in 0..trials() {
         admin.sql(&format!("alter role {role} connection limit 0")).await;
         admin.sql(&format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = '{role}'")).await;
@@ -116,7 +116,7 @@ async fn connections_run_out(place: &Place) {
 async fn postgres_is_killed() {
     let mut server = Postgres::start().await;
     let place = server.place().await;
-    let mut scene = Scene::new(ready(Process::launch_by(program(), &place, "", &[])).await).await;
+    let mut scene = Scene::new(ready(Process::launch_by(program(), &place.url, &place, "", &[])).await).await;
     for _ in 0..trials() {
         server.kill();
         scene.away().await;
@@ -130,7 +130,7 @@ async fn postgres_is_killed() {
 async fn postgres_is_frozen() {
     let server = Postgres::start().await;
     let place = server.place().await;
-    let mut scene = Scene::new(ready(Process::launch_by(program(), &place, "", &[])).await).await;
+    let mut scene = Scene::new(ready(Process::launch_by(program(), &place.url, &place, "", &[])).await).await;
     for _ in 0..trials() {
         server.freeze();
         scene.away().await;
@@ -145,8 +145,8 @@ async fn postgres_is_frozen() {
 async fn one_of_two_hubs(place: &Place, fault: &str, killed: bool) {
     let mut acknowledged = 0;
     for _ in 0..trials() {
-        let mut hub = ready(Process::launch_by(program(), place, "", &[])).await;
-        let other = ready(Process::launch_by(program(), place, "", &[])).await;
+        let mut hub = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
+        let other = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
         let (mut stays, mut stayed) = (hub.stream(Start::Earliest).await, Map::new());
         let (mut goes, mut went) = (hub.stream(Start::Earliest).await, Map::new());
         for n in 0..10 {
@@ -169,7 +169,7 @@ async fn one_of_two_hubs(place: &Place, fault: &str, killed: bool) {
         goes.follow(&mut went, now.cursor.seq).await;
         assert_eq!(went, now.map);
         if killed {
-            hub = ready(Process::launch_by(program(), place, "", &[])).await;
+            hub = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
             stays = hub.resume(stays.into_promise(), Ask::Query).await;
         } else {
             hub.signal("CONT");

@@ -51,7 +51,7 @@ async fn the_disk_of_postgres_is_full() {
     server.launch(command);
     server.until_there().await;
     let place = server.place().await;
-    let mut scene = Scene::new(ready(Process::launch_by(program(), &place, "", &[])).await).await;
+    let mut scene = Scene::new(ready(Process::launch_by(program(), &place.url, &place, "", &[])).await).await;
     for _ in 0..trials() {
         let filler = Filler::new(server.pid(), &folder);
         scene.refuses_soon().await;
@@ -69,7 +69,7 @@ async fn the_disk_of_sqlite_is_full() {
     let place = Place { url, folder: tempfile::tempdir().unwrap() };
     let mut command = with_settings(on_a_small_disk(disk.path(), 4));
     command.arg(env!("CARGO_BIN_EXE_revocation-hub"));
-    let mut scene = Scene::new(ready(Process::launch_by(command, &place, "", &[])).await).await;
+    let mut scene = Scene::new(ready(Process::launch_by(command, &place.url, &place, "", &[])).await).await;
     for _ in 0..trials() {
         let filler = Filler::new(scene.hub.pid(), disk.path());
         scene.refuses_soon().await;

@@ -29,8 +29,7 @@ pub fn with_settings(mut command: Command) -> Command {
 
 /// A hub on the place's database by a wire, ready.
 pub async fn hub_by(command: Command, wire: &Proxy, place: &Place) -> Process {
-    let there = Place { url: wire.url(place), folder: tempfile::tempdir().unwrap() };
-    ready(Process::launch_by(command, &there, "", &[])).await
+    ready(Process::launch_by(command, &wire.url(place), place, "", &[])).await
 }
 
 /// Waits until it is ready.

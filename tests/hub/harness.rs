@@ -696,11 +696,13 @@ impl Process {
 
     /// Starts `revocation-hub serve` with more settings (TOML) and arguments, and does not wait for anything.
     pub fn launch(place: &Place, settings: &str, arguments: &[&str]) -> Self {
-        Self::launch_by(Command::new(env!("CARGO_BIN_EXE_revocation-hub")), place, settings, arguments)
+        let program = Command::new(env!("CARGO_BIN_EXE_revocation-hub"));
+        Self::launch_by(program, &place.url, place, settings, arguments)
     }
 
-    /// The same by a command that may have an environment, or that runs the program in its own way.
-    pub fn launch_by(mut command: Command, place: &Place, settings: &str, arguments: &[&str]) -> Self {
+    /// The same on a database of this URL, and by a command that may have an environment or that runs the program in its own
+    /// way. Of the place it needs the folder.
+    pub fn launch_by(mut command: Command, url: &str, place: &Place, settings: &str, arguments: &[&str]) -> Self {
         let file = place.folder.path().join(format!("{:016x}.toml", rand::random::<u64>()));
         // Tables last, because what follows a table belongs to it.
         let settings = format!(
@@ -713,7 +715,7 @@ impl Process {
         let child = command
             .args(["serve", "--config"])
             .arg(&file)
-            .args(["--database-url", &place.url])
+            .args(["--database-url", url])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())

@@ -174,6 +174,5 @@ impl<'a> Server<'a> {
 
 fn launch(place: &Place, wire: Option<&Proxy>) -> Process {
     let url = wire.map_or_else(|| place.url.clone(), |wire| wire.url(place));
-    let there = Place { url, folder: tempfile::tempdir().unwrap() };
-    Process::launch_by(program(), &there, "clock_skew = \"0s\"", &[])
+    Process::launch_by(program(), &url, place, "clock_skew = \"0s\"", &[])
 }
