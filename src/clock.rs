@@ -7,31 +7,57 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Wall-clock time in NumericDate seconds (RFC 7519 §2).
+///
+/// Where several hubs share a database, its clock is the one that counts: the feed reads it along with the log and tells
+/// this one by how much it is off ([`Clock::follow`]). So all replicas agree on what has expired, whatever their own
+/// machines think.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Arc<AtomicI64>>,
+    /// Milliseconds that the machine's own clock is behind the one that counts.
+    behind: Arc<AtomicI64>,
+    /// Milliseconds that tests put on the machine's clock.
+    error: i64,
 }
 
 impl Clock {
     /// The operating system's clock.
     pub fn system() -> Self {
-        Self { manual: None }
+        Self::default()
     }
 
     /// A clock that stands at `now` (seconds) until [`Clock::set`] or [`Clock::advance`] moves it.
     pub fn manual(now: i64) -> Self {
-        Self { manual: Some(Arc::new(AtomicI64::new(now))) }
+        Self { manual: Some(Arc::new(AtomicI64::new(now))), ..Self::default() }
+    }
+
+    /// The operating system's clock, wrong by `millis`.
+    pub fn wrong_by(millis: i64) -> Self {
+        Self { error: millis, ..Self::default() }
+    }
+
+    /// From now on this clock shows what another one does, which showed `millis` (milliseconds since the Unix epoch) when
+    /// this machine's showed `own`, see [`Clock::own_millis`]. Returns by how many milliseconds this machine's is behind.
+    /// A manual clock stands where it is put.
+    pub fn follow(&self, millis: i64, own: i64) -> i64 {
+        let behind = millis.saturating_sub(own);
+        self.behind.store(behind, Ordering::Release);
+        behind
+    }
+
+    /// What the machine's own clock shows, milliseconds since the Unix epoch.
+    pub fn own_millis(&self) -> i64 {
+        // A clock before 1970 is no clock; 0 makes every expiry lie in the future, which fails closed.
+        #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+        let own = SystemTime::now().duration_since(UNIX_EPOCH);
+        own.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)).saturating_add(self.error)
     }
 
     /// Seconds since the Unix epoch, rounded down.
     pub fn now(&self) -> i64 {
         match &self.manual {
             Some(at) => at.load(Ordering::Acquire),
-            // A clock before 1970 is no clock; 0 makes every expiry lie in the future, which fails closed.
-            #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
-            None => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),
+            None => self.own_millis().saturating_add(self.behind.load(Ordering::Acquire)).div_euclid(1000),
         }
     }
 

@@ -99,6 +99,7 @@ impl Hub {
             bookmark_interval: config.bookmark_interval,
             sweep_interval: config.store.prune_interval,
             clock_skew: skew,
+            max_clock_offset: config.store.max_clock_offset,
         };
         let feed = Feed::new(store.clone(), ledger.clone(), clock.clone(), pace, metrics.clone());
 

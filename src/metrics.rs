@@ -64,6 +64,12 @@ metrics! {
     feed_failures: IntCounter("feed_failures_total");
     /// Times the log became another one while running. A rise means a restored backup or a failover that lost rows; every client reloads.
     feed_resets: IntCounter("feed_resets_total");
+    /// Times this replica gave the log a new epoch, by what showed that it may have lost rows (moved: another server, timeline or table; shrunk: its head went back; ahead: a client was ahead of it). A rise means a restored backup or a failover.
+    epoch_renewals: IntCounterVec("epoch_renewals_total", ["reason"]);
+    /// Acknowledged revocations that the store had lost and this replica put back from its memory. A rise means that a database came back without its last rows: find out why.
+    put_back: IntCounter("revocations_put_back_total");
+    /// Milliseconds that the database's clock is ahead of this machine's. A rise, or a fall below zero, means that a clock is wrong; the database's is the one that counts.
+    clock_offset: IntGauge("clock_offset_milliseconds");
     /// Entries removed from memory because they were over. A stop while revocations expire means that memory grows.
     ledger_swept: IntCounter("ledger_swept_total");
     /// Rows deleted from the store because they were over. A stop while revocations expire means that the disk fills.

@@ -138,6 +138,9 @@ pub struct Store {
     pub prune_interval: Duration,
     /// Rows deleted in one transaction.
     pub prune_batch: usize,
+    /// How far this machine's clock may be from the database's before it is worth a warning.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub max_clock_offset: Duration,
 }
 
 /// The reader that brings the store into memory.
@@ -276,6 +279,7 @@ impl Default for Store {
             poll_interval: SECOND,
             prune_interval: 10 * SECOND,
             prune_batch: 1000,
+            max_clock_offset: 2 * SECOND,
         }
     }
 }

@@ -13,7 +13,10 @@
 //! **Invariants.**
 //! * Nothing uncommitted is ever shown: rows come from a committed read or from a commit that has returned.
 //! * The ledger is confirmed, and a bookmark given, only after a successful read of the store.
-//! * Another epoch, or a head that went back, means that the log is not the one the ledger holds: it is loaded anew.
+//! * Another epoch means that the log is not the one the ledger holds: what it lost is put back, and it is loaded anew. When
+//!   the log shows that it may have lost rows, the feed gives it another epoch; see [`recovery`].
+
+mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +28,17 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::revocation::Epoch;
-use crate::store::{Commit, Store, StoreError};
+use crate::revocation::{Epoch, Row};
+use crate::store::{Commit, Page, Store, StoreError};
 
 /// Rows read at once. Large enough to load a million in seconds, small enough to let readers in between.
 const PAGE: usize = 4096;
+
+/// A page with fewer rows tells the time.
+const PAGE_OF_TIME: usize = 100;
+
+/// Rows kept until others' before them have been read, which is a matter of milliseconds unless the store does not answer.
+const MAX_STRAY: usize = 65_536;
 
 /// How long encoded lists are kept when nobody asks for them.
 const FORGET_PIECES: Duration = Duration::from_secs(600);
@@ -48,6 +57,8 @@ pub struct Pace {
     pub sweep_interval: Duration,
     /// `clock_skew`, seconds.
     pub clock_skew: i64,
+    /// The database's clock and this machine's may differ by so much before it is worth a warning.
+    pub max_clock_offset: Duration,
 }
 
 /// The task that keeps the ledger equal to the store.
@@ -64,14 +75,33 @@ pub struct Feed {
     last_read: Option<i64>,
     /// The head when memory was last given back.
     tidy_head: u64,
+    /// Rows that this process has committed and the ledger could not take, because others' before them have not been read.
+    stray: Vec<Row>,
+    /// When a client's word last led to a new epoch.
+    believed: Option<Instant>,
+    clock_is_off: bool,
 }
 
 impl Feed {
     /// A feed that has read nothing.
     pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>, clock: Clock, pace: Pace, metrics: Arc<Metrics>) -> Self {
         let applied = watch::Sender::new(0);
-        let (epoch, head, failures, last_read, tidy_head) = (None, 0, 0, None, 0);
-        Self { store, ledger, clock, pace, metrics, applied, epoch, head, failures, last_read, tidy_head }
+        Self {
+            store,
+            ledger,
+            clock,
+            pace,
+            metrics,
+            applied,
+            epoch: None,
+            head: 0,
+            failures: 0,
+            last_read: None,
+            tidy_head: 0,
+            stray: Vec::new(),
+            believed: None,
+            clock_is_off: false,
+        }
     }
 
     /// Tells how far the ledger has come.
@@ -114,7 +144,7 @@ impl Feed {
                 self.metrics.feed_wakeups.with_label_values(&[reason]).inc();
                 // While the store is away there is one pace, that of the retries; a hint cannot make it answer.
                 if self.failures == 0 || Instant::now() >= next_read {
-                    next_read = Instant::now() + self.read().await;
+                    next_read = Instant::now() + self.read(&mut commits).await;
                 }
                 if reason == "bookmark" {
                     self.ledger.tick(if self.failures == 0 { self.last_read } else { None });
@@ -133,13 +163,15 @@ impl Feed {
         }
         let gap_free = commit.rows.len() as u64 == commit.head - self.head;
         if !gap_free || commit.rows.first().is_none_or(|row| row.seq != self.head + 1) {
+            let room = MAX_STRAY.saturating_sub(self.stray.len());
+            self.stray.extend(commit.rows.into_iter().take(room));
             return false;
         }
         self.apply(&commit.rows, commit.head);
         true
     }
 
-    fn apply(&mut self, rows: &[crate::revocation::Row], head: u64) {
+    fn apply(&mut self, rows: &[Row], head: u64) {
         let cutoff = self.clock.now().saturating_sub(self.pace.clock_skew);
         self.ledger.apply(rows, head, cutoff);
         self.head = rows.last().map_or(head, |row| row.seq.max(head));
@@ -148,8 +180,8 @@ impl Feed {
     }
 
     /// Reads to the end of the log and returns how long to wait before the next time.
-    async fn read(&mut self) -> Duration {
-        match self.catch_up().await {
+    async fn read(&mut self, commits: &mut mpsc::Receiver<Commit>) -> Duration {
+        match self.catch_up(commits).await {
             Ok(()) => {
                 if self.failures > 0 {
                     tracing::info!(attempts = self.failures, "the store answers again");
@@ -170,21 +202,44 @@ impl Feed {
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), StoreError> {
+    /// One page of the log; the database's clock comes with it.
+    async fn read_page(&mut self, after: u64) -> Result<Page, StoreError> {
+        let own = self.clock.own_millis();
+        let page = self.store.read_after(after, PAGE).await?;
+        // A page that is long on its way says little about the time.
+        if let Some(millis) = page.millis.filter(|_| page.rows.len() < PAGE_OF_TIME) {
+            self.follow(millis, i64::midpoint(own, self.clock.own_millis()));
+        }
+        Ok(page)
+    }
+
+    fn follow(&mut self, millis: i64, own: i64) {
+        let behind = self.clock.follow(millis, own);
+        self.metrics.clock_offset.set(behind);
+        let off = u128::from(behind.unsigned_abs()) > self.pace.max_clock_offset.as_millis();
+        if std::mem::replace(&mut self.clock_is_off, off) != off {
+            if off {
+                tracing::warn!(
+                    millis = behind,
+                    "the database's clock is ahead of (or, below zero, behind) this machine's; the database's is the one that counts"
+                );
+            } else {
+                tracing::info!(millis = behind, "this machine's clock agrees with the database's again");
+            }
+        }
+    }
+
+    async fn catch_up(&mut self, commits: &mut mpsc::Receiver<Commit>) -> Result<(), StoreError> {
         loop {
             let (began, time) = (Instant::now(), self.clock.now());
-            let page = self.store.read_after(self.head, PAGE).await?;
+            let page = self.read_page(self.head).await?;
             let another = self.epoch.as_ref() != Some(&page.epoch);
-            if another || page.head < self.head {
-                if let Some(old) = &self.epoch {
-                    let (new, head) = (&page.epoch, page.head);
-                    tracing::error!(%old, old_head = self.head, %new, head, "the log is not the one it was; loading it anew");
-                }
-                self.ledger.begin(page.epoch.clone());
-                self.metrics.feed_resets.inc_by(u64::from(self.epoch.is_some()));
-                self.epoch = Some(page.epoch.clone());
-                self.head = 0;
-                self.applied.send_replace(0);
+            if let Some(reason) = self.doubt(&page, another) {
+                self.renew(&page.epoch, reason).await?;
+                continue;
+            }
+            if another {
+                self.turn_to(page.epoch, page.head, commits).await?;
                 continue;
             }
             let last = page.rows.len() < PAGE;
@@ -200,6 +255,7 @@ impl Feed {
                     let entries = self.ledger.stats().live.iter().sum::<usize>();
                     tracing::info!(revocations = entries, head, epoch = %page.epoch, "loaded");
                 }
+                self.stray.clear();
                 self.ledger.confirm(began);
                 self.last_read = Some(time);
                 return Ok(());

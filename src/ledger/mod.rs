@@ -26,6 +26,7 @@ mod segment;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -69,6 +70,17 @@ pub struct Stats {
     pub age: Option<Duration>,
 }
 
+/// Whether the log has a position, see [`Ledger::reach`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It has.
+    Here,
+    /// It is of this epoch but does not go so far: it has lost rows. The feed has been told.
+    Beyond,
+    /// Its epoch is another one.
+    OtherEpoch,
+}
+
 /// Events for one stream.
 #[derive(Debug)]
 pub struct Frames {
@@ -88,6 +100,8 @@ pub struct Ledger {
     /// and nobody but [`Ledger::reach`] has to wake for it.
     reads: watch::Sender<u64>,
     poke: tokio::sync::Notify,
+    /// The farthest position that somebody says this log once gave, and that it does not reach; 0: nobody does.
+    claim: AtomicU64,
     organization: Organization,
 }
 
@@ -99,6 +113,7 @@ impl Ledger {
             pulse: watch::Sender::new(Pulse::default()),
             reads: watch::Sender::new(0),
             poke: tokio::sync::Notify::new(),
+            claim: AtomicU64::new(0),
             organization: organization.into(),
         })
     }
@@ -225,6 +240,11 @@ impl Ledger {
         self.pulse.send_modify(|p| p.closing = true);
     }
 
+    /// Takes the position that a client was once given by this epoch, and that the log did not reach when it was last read.
+    pub fn claim(&self) -> Option<u64> {
+        Some(self.claim.swap(0, Ordering::AcqRel)).filter(|seq| *seq > 0)
+    }
+
     /// Resolves when an outlet would like the store to be read now; see [`Ledger::reach`].
     pub async fn poked(&self) {
         self.poke.notified().await;
@@ -248,22 +268,32 @@ impl Ledger {
         self.pulse.subscribe()
     }
 
-    /// Waits until the ledger has reached `seq` of its present epoch, or until a read of the store that began after the
-    /// call showed that the log does not reach so far (then false). Another replica may have given the cursor out
-    /// before this one read the store, so being behind it is normal for a moment.
-    pub async fn reach(&self, seq: u64) -> bool {
+    /// Waits until the ledger has reached `seq` of `epoch`, or until a read of the store that began after the call showed
+    /// that the log does not. Another replica may have given the cursor out before this one read the store, so being behind
+    /// it is normal for a moment, and so is not to have heard of its epoch.
+    pub async fn reach(&self, epoch: &Epoch, seq: u64) -> Reach {
         let (mut pulse, mut reads) = (self.pulse.subscribe(), self.reads.subscribe());
         let asked = Instant::now();
-        self.poke.notify_one();
+        let mut poked = false;
         loop {
             {
                 let inner = self.inner.read();
-                if inner.head >= seq {
-                    return true;
+                let same = inner.epoch.as_ref() == Some(epoch);
+                if same && inner.loaded && inner.head >= seq {
+                    return Reach::Here;
                 }
-                if inner.confirmed.is_some_and(|began| began > asked) {
-                    return false;
+                if inner.loaded && inner.confirmed.is_some_and(|began| began > asked) {
+                    if !same {
+                        return Reach::OtherEpoch;
+                    }
+                    drop(inner);
+                    self.claim.fetch_max(seq, Ordering::AcqRel);
+                    self.poke.notify_one();
+                    return Reach::Beyond;
                 }
+            }
+            if !std::mem::replace(&mut poked, true) {
+                self.poke.notify_one();
             }
             // The senders live as long as the ledger, so neither can fail.
             tokio::select! {

@@ -330,22 +330,39 @@ async fn another_epoch_begins_empty_and_unloaded() {
 
 #[tokio::test]
 async fn reach_waits_for_a_read_that_began_after_the_question() {
-    let (ledger, _) = filled(10);
-    assert!(ledger.reach(10).await);
-    let asked = ledger.reach(11);
+    let (ledger, epoch) = filled(10);
+    assert_eq!(ledger.reach(&epoch, 10).await, Reach::Here);
+    let asked = ledger.reach(&epoch, 11);
     tokio::pin!(asked);
     assert!(futures_util::poll!(&mut asked).is_pending());
     // A read that began before says nothing about what was committed since.
     ledger.confirm(Instant::now() - Duration::from_secs(1));
     assert!(futures_util::poll!(&mut asked).is_pending());
     ledger.apply(&[row(11, 1, None, 5000, false)], 11, 0);
-    assert!(asked.await);
-    let asked = ledger.reach(12);
+    assert_eq!(asked.await, Reach::Here);
+    let asked = ledger.reach(&epoch, 12);
     tokio::pin!(asked);
     assert!(futures_util::poll!(&mut asked).is_pending());
     tokio::time::sleep(Duration::from_millis(1)).await;
     ledger.confirm(Instant::now());
-    assert!(!asked.await);
+    assert_eq!((asked.await, ledger.claim(), ledger.claim()), (Reach::Beyond, Some(12), None));
+    // Another replica may have renewed the epoch; that too is for a read to show.
+    let new = Epoch::random();
+    let asked = ledger.reach(&new, 3);
+    tokio::pin!(asked);
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    ledger.begin(new.clone());
+    ledger.apply(&[row(3, 1, None, 5000, false)], 3, 0);
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    ledger.confirm(Instant::now());
+    assert_eq!(asked.await, Reach::Here);
+    let asked = ledger.reach(&epoch, 3);
+    tokio::pin!(asked);
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    ledger.confirm(Instant::now());
+    assert_eq!((asked.await, ledger.claim()), (Reach::OtherEpoch, None));
 }
 
 #[test]

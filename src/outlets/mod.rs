@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::http::body::BodyBounds;
 use crate::http::{Code, Problem};
 use crate::issuers::Issuers;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Reach};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::revocation::Cursor;
@@ -82,15 +82,14 @@ impl Outlets {
         self.ledger.cursor().ok_or_else(Problem::not_loaded)
     }
 
-    /// Places a client's cursor. A cursor ahead of this replica is waited for, because another replica may have read
-    /// the store earlier; when the store does not have it either, the log is not the one that gave it.
+    /// Places a client's cursor. A cursor ahead of this replica, or of another epoch, is waited for, because another replica
+    /// may have read the store earlier; when the store does not have it either, the log is not the one that gave it.
     async fn place(&self, cursor: &Cursor) -> Result<Standing, Problem> {
-        if self.cursor()?.epoch != cursor.epoch {
-            return Ok(Standing::Reset("epoch"));
-        }
-        match tokio::time::timeout(REACH_PATIENCE, self.ledger.reach(cursor.seq)).await {
-            Ok(true) => Ok(Standing::At(cursor.seq)),
-            Ok(false) => Ok(Standing::Reset("ahead")),
+        self.cursor()?;
+        match tokio::time::timeout(REACH_PATIENCE, self.ledger.reach(&cursor.epoch, cursor.seq)).await {
+            Ok(Reach::Here) => Ok(Standing::At(cursor.seq)),
+            Ok(Reach::Beyond) => Ok(Standing::Reset("ahead")),
+            Ok(Reach::OtherEpoch) => Ok(Standing::Reset("epoch")),
             Err(_) => {
                 let detail = "this replica has not reached the cursor and the store does not answer; ask again";
                 Err(Problem::new(Code::NotLoaded, detail))

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Start;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Reach};
 use crate::link::{Link, State, keep_up};
 use crate::revocation::{Cursor, Row};
 use crate::store::positions::Positions;
@@ -211,13 +211,13 @@ impl Publisher {
     }
 
     async fn place(&self, stored: Option<Cursor>) -> Cursor {
-        let now = self.loaded().await;
+        self.loaded().await;
+        // Another replica may have read the store earlier than this one. But a cursor that the log does not reach is one of
+        // rows that were lost.
         match stored {
-            // Another replica may have read the store earlier than this one. But a cursor that the log does not reach is
-            // one of rows that were lost.
-            Some(cursor) if cursor.epoch == now.epoch && self.ledger.reach(cursor.seq).await => cursor,
-            None if self.start == Start::Now => now,
-            _ => Cursor { seq: 0, ..now },
+            Some(cursor) if self.ledger.reach(&cursor.epoch, cursor.seq).await == Reach::Here => cursor,
+            None if self.start == Start::Now => self.loaded().await,
+            _ => Cursor { seq: 0, ..self.loaded().await },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::{Change, Outcome};
+use super::{Change, Outcome, PutBack};
 use crate::revocation::{Id, Row};
 
 /// The plan of one batch: which rows to write and what to answer.
@@ -61,6 +61,7 @@ pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i
             }
             (Change::Lift(_), Some(row)) if !row.lifted => Some(Row { lifted: true, ..row.clone() }),
             (Change::Lift(_), _) => None,
+            (Change::PutBack(back), existing) => put_back(back, existing),
         };
         let changed = next.is_some();
         let place = match (next, place) {
@@ -82,7 +83,7 @@ pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i
             }
             order.push(Some(at));
         }
-        verdicts.push((place, changed, matches!(change, Change::Lift(_))));
+        verdicts.push((place, changed, is_lift(change)));
     }
     let mut plan = Plan { head, ..Plan::default() };
     for at in order.iter().flatten() {
@@ -102,6 +103,76 @@ pub fn plan(changes: &[Change], existing: Vec<Row>, head: u64, now: i64, skew: i
     let in_order = order.len() == rows.len() && order.iter().enumerate().all(|(at, row)| *row == Some(at));
     plan.rows = if in_order { rows } else { order.into_iter().flatten().map(|at| rows[at].clone()).collect() };
     plan
+}
+
+fn is_lift(change: &Change) -> bool {
+    match change {
+        Change::Lift(_) => true,
+        Change::PutBack(back) => back.row.lifted,
+        Change::Revoke(..) | Change::RevokeFor(..) => false,
+    }
+}
+
+/// What is to become of a row of an earlier epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing: the log says it, or has said something since.
+    Nothing,
+    /// It is revoked again.
+    Revoke,
+    /// It is lifted again.
+    Lift,
+}
+
+/// Judges `row` of an earlier epoch by the position of its target's row in the log, and whether that is lifted. `base` as in
+/// [`PutBack`].
+///
+/// Where the log still is what it was (up to the base), the higher position is the later word. What was written after that
+/// stands beside what was lost, and nobody knows which came first: then the revocation counts, never the lift. Of a log
+/// that never had the epoch, a lift is somebody's own word and stays.
+pub fn lost(row: &Row, base: Option<u64>, existing: Option<(u64, bool)>) -> Lost {
+    let again = if row.lifted { Lost::Lift } else { Lost::Revoke };
+    match (existing, base) {
+        // Nobody has what there is nothing of, so there is nothing to take back.
+        (None, _) => {
+            if row.lifted {
+                Lost::Nothing
+            } else {
+                Lost::Revoke
+            }
+        }
+        (Some((_, lifted)), None) => {
+            if row.lifted || lifted {
+                Lost::Nothing
+            } else {
+                Lost::Revoke
+            }
+        }
+        (Some((seq, _)), Some(base)) if seq > base => {
+            if row.seq > base && !row.lifted {
+                Lost::Revoke
+            } else {
+                Lost::Nothing
+            }
+        }
+        (Some((seq, _)), _) => {
+            if seq < row.seq {
+                again
+            } else {
+                Lost::Nothing
+            }
+        }
+    }
+}
+
+fn put_back(back: &PutBack, existing: Option<&Row>) -> Option<Row> {
+    match (lost(&back.row, back.base, existing.map(|row| (row.seq, row.lifted))), existing) {
+        (Lost::Nothing, _) => None,
+        (Lost::Lift, existing) => existing.filter(|row| !row.lifted).map(|row| Row { lifted: true, ..row.clone() }),
+        (Lost::Revoke, None) => Some(back.row.clone()),
+        (Lost::Revoke, Some(row)) if row.lifted => Some(renewed(row, &back.row.revocation)),
+        (Lost::Revoke, Some(row)) => widened(row, &back.row.revocation, false),
+    }
 }
 
 /// The row of a target that was lifted and is revoked anew. It lives as long as the tombstone would have: somebody may
@@ -190,6 +261,42 @@ mod tests {
         );
         // Lifted and revoked anew, but a client may hold the longer one and has to be able to read this.
         assert_eq!(p.rows[1].revocation.exp, Expiry(2));
+    }
+
+    #[test]
+    fn put_back_says_again_what_was_lost_and_nothing_else() {
+        let at = |seq: u64, lifted: bool, exp: i64| {
+            let Change::Revoke(id, revocation) = revoke("a", exp) else { unreachable!() };
+            Row { seq, id, lifted, revocation }
+        };
+        // Lost with position 8 (or known to 5) under an epoch of which the log has kept everything up to 6.
+        let back = |base: Option<u64>, row: Row, stored: Option<Row>| {
+            let change = Change::PutBack(Box::new(PutBack { row, base }));
+            let p = plan(&[change], stored.into_iter().collect(), 20, 0, 0);
+            p.rows.first().map(|row| (row.lifted, row.revocation.exp.0))
+        };
+        let live = |seq| at(seq, false, 100);
+        let lifted = |seq| at(seq, true, 100);
+        assert_eq!(back(Some(6), live(8), None), Some((false, 100)), "lost altogether");
+        assert_eq!(back(Some(6), lifted(8), None), None, "nobody can hold it");
+        assert_eq!(back(Some(6), live(8), Some(at(4, false, 50))), Some((false, 100)), "its widening was lost");
+        assert_eq!(back(Some(6), live(8), Some(lifted(4))), Some((false, 100)), "it was revoked anew");
+        assert_eq!(back(Some(6), lifted(8), Some(live(4))), Some((true, 100)), "the lift was lost");
+        assert_eq!(back(Some(6), live(5), Some(live(5))), None, "it is still there");
+        assert_eq!(back(Some(6), live(3), Some(lifted(5))), None, "this hub had not heard of the lift yet");
+        assert_eq!(back(Some(6), live(5), Some(lifted(9))), None, "not lost, and lifted since");
+        assert_eq!(
+            back(Some(6), live(8), Some(lifted(9))),
+            Some((false, 100)),
+            "lost, and the lift did not know of it"
+        );
+        assert_eq!(back(Some(6), live(8), Some(at(9, false, 100))), None, "said again by somebody else");
+        assert_eq!(back(Some(6), lifted(8), Some(live(9))), None, "revoked since");
+        // A database that never had the epoch.
+        assert_eq!(back(None, live(8), None), Some((false, 100)));
+        assert_eq!(back(None, live(8), Some(at(2, false, 50))), Some((false, 100)));
+        assert_eq!(back(None, live(8), Some(lifted(2))), None);
+        assert_eq!(back(None, lifted(8), Some(live(2))), None);
     }
 
     #[test]

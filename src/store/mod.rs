@@ -44,6 +44,17 @@ pub enum Change {
     RevokeFor(Id, Revocation),
     /// Take a revocation back.
     Lift(Id),
+    /// Say again what was acknowledged in an earlier epoch, if the log has lost it.
+    PutBack(Box<PutBack>),
+}
+
+/// A row that a hub still holds in memory from an epoch that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutBack {
+    /// As it was, with its position of then.
+    pub row: Row,
+    /// Up to here the log's positions are still those of then, see [`Store::base`].
+    pub base: Option<u64>,
 }
 
 impl Change {
@@ -56,6 +67,7 @@ impl Change {
     pub fn id(&self) -> Id {
         match self {
             Change::Revoke(id, _) | Change::RevokeFor(id, _) | Change::Lift(id) => *id,
+            Change::PutBack(back) => back.row.id,
         }
     }
 }
@@ -96,6 +108,11 @@ pub struct Page {
     pub head: u64,
     /// Rows after the asked position, in `seq` order, at most as many as asked for.
     pub rows: Vec<Row>,
+    /// The log stands on another server, timeline, database or table than its epoch was made on: a promoted standby or a
+    /// restored backup. Rows may be missing, so the epoch has to be renewed; nothing can be appended before.
+    pub moved: bool,
+    /// The database's clock, milliseconds since 1970. `None` where it is this machine's.
+    pub millis: Option<i64>,
 }
 
 /// Why the store did not do it.
@@ -181,6 +198,13 @@ pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + S
 
     /// Up to `limit` rows with a position after `after`.
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError>;
+
+    /// Gives the log a new epoch, because it may have lost its last rows. When its epoch is no longer `expected`, somebody
+    /// else has done so, and nothing is changed. Returns the epoch that it has now.
+    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError>;
+
+    /// Up to which position the log still is what it was under `epoch`, which is over; `None` when it never had it.
+    async fn base(&self, epoch: &Epoch) -> Result<Option<u64>, StoreError>;
 
     /// The row of this id, a tombstone included.
     async fn get(&self, id: Id) -> Result<Option<Row>, StoreError>;

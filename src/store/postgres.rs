@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row as _};
 use tokio::sync::{Notify, Semaphore};
@@ -37,7 +37,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::error::{explain, lost_connection};
-use self::sql::{BEGIN_LOG, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, WRITE, WRITE_AND_NOTIFY};
+use self::session::Session;
+use self::sql::{
+    BASE, BEGIN_LOG, EPOCH, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, RENEW, WRITE, WRITE_AND_NOTIFY,
+};
 use super::merge::{self, Plan};
 use super::{Change, Commit, Options, Page, Store, StoreError, migrations};
 use crate::revocation::{Epoch, Id, Row};
@@ -58,11 +61,11 @@ const CAUTION: u32 = 16;
 pub struct PostgresStore {
     connect: PgConnectOptions,
     /// Connections for everything but appends that nobody uses at the moment.
-    idle: Mutex<Vec<PgConnection>>,
+    idle: Mutex<Vec<Session>>,
     /// How many of them may exist.
     permits: Semaphore,
     /// Connections for appends that nobody uses at the moment, each with the number of its place in `writing`.
-    writers: Mutex<Vec<(usize, Option<PgConnection>)>>,
+    writers: Mutex<Vec<(usize, Option<Session>)>>,
     /// As many permits as there are places for writers.
     may_write: Semaphore,
     places: u32,
@@ -80,48 +83,56 @@ pub struct PostgresStore {
 
 /// A writer's place, taken for one append. It goes back without the connection unless that was put back before.
 struct Writer<'a> {
-    places: &'a Mutex<Vec<(usize, Option<PgConnection>)>>,
+    places: &'a Mutex<Vec<(usize, Option<Session>)>>,
     place: usize,
-    conn: Option<PgConnection>,
+    session: Option<Session>,
 }
 
 impl<'a> Writer<'a> {
     /// With a permit in hand, so there is a place. The one used last first: its connection is the least likely to have died.
-    fn take(places: &'a Mutex<Vec<(usize, Option<PgConnection>)>>) -> Self {
-        let (place, conn) = places.lock().pop().unwrap_or_default();
-        Self { places, place, conn }
+    fn take(places: &'a Mutex<Vec<(usize, Option<Session>)>>) -> Self {
+        let (place, session) = places.lock().pop().unwrap_or_default();
+        Self { places, place, session }
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        self.places.lock().push((self.place, self.conn.take()));
+        self.places.lock().push((self.place, self.session.take()));
     }
 }
 
-/// An append that failed, and whether it is certain that nothing of it was or will be committed and that a new
-/// connection may do better.
+/// An append that failed; whether it is certain that nothing of it was or will be committed and that a new connection may
+/// do better; and whether the log needs a new epoch first.
 struct Failed {
     error: StoreError,
     retry: bool,
+    moved: bool,
 }
 
 impl Failed {
     /// Nobody can say whether it was committed, unless the server does.
     fn at_commit(error: sqlx::Error) -> Self {
-        Self { error: explain(error), retry: false }
+        Self { error: explain(error), retry: false, moved: false }
+    }
+
+    /// The log has to get a new epoch first. The feed sees to that.
+    fn moved() -> Self {
+        let error =
+            StoreError::Unavailable("Postgres: the log is not where its epoch was made; it is being renewed".into());
+        Self { error, retry: false, moved: true }
     }
 }
 
 impl From<sqlx::Error> for Failed {
     fn from(e: sqlx::Error) -> Self {
-        Self { retry: lost_connection(&e), error: explain(e) }
+        Self { retry: lost_connection(&e), error: explain(e), moved: false }
     }
 }
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
-        Self { error, retry: false }
+        Self { error, retry: false, moved: false }
     }
 }
 
@@ -149,14 +160,13 @@ impl PostgresStore {
     }
 
     /// A new connection, and the server's process id of it.
-    async fn open(&self) -> Result<(PgConnection, i32), StoreError> {
+    async fn open(&self) -> Result<(Session, i32), StoreError> {
         if self.closed.is_cancelled() {
             return Err(StoreError::Unavailable("Postgres: closed".into()));
         }
-        let mut conn = self.connect.connect().await.map_err(explain)?;
+        let conn = self.connect.connect().await.map_err(explain)?;
         session::tune_sockets(self.connect.get_port());
-        let process = session::begin(&mut conn, self.limit).await.map_err(explain)?;
-        Ok((conn, process))
+        session::begin(conn, self.limit).await
     }
 
     /// Bounds a call by the configured timeout.
@@ -181,14 +191,19 @@ impl PostgresStore {
 
     /// Runs one statement that can safely be run twice.
     async fn rows(&self, query: impl Fn() -> PgQuery + Send) -> Result<Vec<PgRow>, StoreError> {
+        self.rows_at(move |_| query()).await
+    }
+
+    /// The same for a statement that wants to know where it runs.
+    async fn rows_at(&self, query: impl Fn(Option<&str>) -> PgQuery + Send) -> Result<Vec<PgRow>, StoreError> {
         self.bounded(async {
             let closed = |_| StoreError::Unavailable("Postgres: closed".into());
             let _permit = self.permits.acquire().await.map_err(closed)?;
             let rested = self.idle.lock().pop();
-            if let Some(mut conn) = rested {
-                match query().fetch_all(&mut conn).await {
+            if let Some(mut session) = rested {
+                match query(session.home.as_deref()).fetch_all(&mut session.conn).await {
                     Ok(rows) => {
-                        self.idle.lock().push(conn);
+                        self.idle.lock().push(session);
                         return Ok(rows);
                     }
                     // What killed it has probably killed the others: together they cost one try.
@@ -196,9 +211,9 @@ impl PostgresStore {
                     Err(e) => return Err(explain(e)),
                 }
             }
-            let (mut conn, _) = self.open().await?;
-            let rows = query().fetch_all(&mut conn).await.map_err(explain)?;
-            self.idle.lock().push(conn);
+            let (mut session, _) = self.open().await?;
+            let rows = query(session.home.as_deref()).fetch_all(&mut session.conn).await.map_err(explain)?;
+            self.idle.lock().push(session);
             Ok(rows)
         })
         .await
@@ -206,7 +221,7 @@ impl PostgresStore {
 
     /// Applies migrations on a connection that ends with it, and with it the advisory lock.
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let (mut conn, _) = self.bounded(self.open()).await?;
+        let (Session { mut conn, .. }, _) = self.bounded(self.open()).await?;
         let work = async {
             conn.execute("set statement_timeout = 0; set lock_timeout = 0").await.map_err(explain)?;
             migrations::apply(&mut conn, &migrations::postgres(), explain).await
@@ -218,8 +233,16 @@ impl PostgresStore {
         Ok(names)
     }
 
+    /// What an append failed with. If somebody has to renew the epoch, the feed is told.
+    fn tell(&self, failed: Failed) -> StoreError {
+        if failed.moved {
+            self.hints.notify_one();
+        }
+        failed.error
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
-        let (mut conn, _) = self.open().await?;
+        let (Session { mut conn, .. }, _) = self.open().await?;
         let exists = sqlx::query("select to_regclass($1) is not null").bind(migrations::TABLE);
         let exists = exists.fetch_one(&mut conn).await.and_then(|row| row.try_get(0)).map_err(explain)?;
         migrations::check(&mut conn, exists, &migrations::postgres(), explain).await?;
@@ -228,16 +251,17 @@ impl PostgresStore {
     }
 
     /// The short way, when every target is new; `None` when one was there, and then nothing was done.
-    async fn append_fresh(&self, conn: &mut PgConnection, changes: &[Change]) -> Result<Option<Commit>, Failed> {
+    async fn append_fresh(&self, session: &mut Session, changes: &[Change]) -> Result<Option<Commit>, Failed> {
         let careful = self.caution.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
-        if careful || changes.is_empty() || changes.iter().any(|change| matches!(change, Change::Lift(_))) {
+        let new = |change: &Change| matches!(change, Change::Revoke(..) | Change::RevokeFor(..));
+        if careful || changes.is_empty() || !changes.iter().all(new) {
             return Ok(None);
         }
         let plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
         let fresh = if plan.rows.len() < copy::WORTHWHILE {
-            self.insert(conn, plan).await?
+            self.insert(session, plan).await?
         } else {
-            copy::append(conn, plan, self.listen_notify).await?
+            copy::append(session, plan, self.listen_notify).await?
         };
         if fresh.is_none() {
             self.caution.store(CAUTION, Relaxed);
@@ -246,12 +270,13 @@ impl PostgresStore {
     }
 
     /// Inserts what is planned for an empty log, in one statement; `None` when a target was there.
-    async fn insert(&self, conn: &mut PgConnection, mut plan: Plan) -> Result<Option<Commit>, Failed> {
+    async fn insert(&self, session: &mut Session, mut plan: Plan) -> Result<Option<Commit>, Failed> {
         let write = sqlx::query(if self.listen_notify { FRESH_AND_NOTIFY } else { FRESH });
-        let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed());
-        let log = match write.fetch_one(&mut *conn).await {
+        let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).bind(session.home.as_deref());
+        let log = match write.fetch_one(&mut session.conn).await {
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
-            Err(sqlx::Error::RowNotFound) => return Err(no_log().into()),
+            // The log is not at home, or gone; the other way finds out which.
+            Err(sqlx::Error::RowNotFound) => return Ok(None),
             // A connection that is lost here may have committed. Doing it again then finds it done.
             result => result?,
         };
@@ -262,17 +287,22 @@ impl PostgresStore {
 
     async fn append_on(
         &self,
-        conn: &mut PgConnection,
+        session: &mut Session,
         changes: &[Change],
         now: i64,
         skew: i64,
     ) -> Result<Commit, Failed> {
-        if let Some(commit) = self.append_fresh(conn, changes).await? {
+        if let Some(commit) = self.append_fresh(session, changes).await? {
             return Ok(commit);
         }
+        let Session { conn, home } = session;
         let log = sqlx::raw_sql(LOCK).fetch_all(&mut *conn).await?;
         let log = log.first().ok_or_else(no_log)?;
         let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
+        if elsewhere(log.try_get(2)?, home.as_deref()) {
+            conn.execute("rollback").await?;
+            return Err(Failed::moved());
+        }
 
         let ids: Vec<_> = merge::ids(changes).into_iter().map(values::PgId).collect();
         let existing = sqlx::query(EXISTING).bind(ids).fetch_all(&mut *conn).await?;
@@ -307,7 +337,9 @@ impl Store for PostgresStore {
             false => self.bounded(self.check()).await.map(|()| Vec::new())?,
         };
         let epoch = Epoch::random();
-        self.rows(|| sqlx::query(BEGIN_LOG).bind(epoch.as_str())).await?;
+        let begin =
+            |home: Option<&str>| sqlx::query(BEGIN_LOG).bind(epoch.as_str().to_owned()).bind(home.map(str::to_owned));
+        self.rows_at(begin).await?;
         if self.listen_notify && !self.closed.is_cancelled() {
             self.listener.lock().get_or_insert_with(|| {
                 hints::spawn(
@@ -328,20 +360,21 @@ impl Store for PostgresStore {
             let _permit = self.may_write.acquire().await.map_err(closed)?;
             let mut writer = Writer::take(&self.writers);
             // A connection that has rested may have died meanwhile; that costs one try.
-            if let Some(mut conn) = writer.conn.take() {
-                match self.append_on(&mut conn, changes, now, skew).await {
+            if let Some(mut session) = writer.session.take() {
+                match self.append_on(&mut session, changes, now, skew).await {
                     Ok(commit) => {
-                        writer.conn = Some(conn);
+                        writer.session = Some(session);
                         return Ok(commit);
                     }
                     Err(failed) if failed.retry => {}
-                    Err(failed) => return Err(failed.error),
+                    Err(failed) => return Err(self.tell(failed)),
                 }
             }
-            let (mut conn, process) = self.open().await?;
+            let (mut session, process) = self.open().await?;
             self.writing[writer.place].store(process, Relaxed);
-            let commit = self.append_on(&mut conn, changes, now, skew).await.map_err(|failed| failed.error)?;
-            writer.conn = Some(conn);
+            let appended = self.append_on(&mut session, changes, now, skew).await;
+            let commit = appended.map_err(|failed| self.tell(failed))?;
+            writer.session = Some(session);
             Ok(commit)
         })
         .await
@@ -354,15 +387,34 @@ impl Store for PostgresStore {
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows(|| sqlx::query(READ_AFTER).bind(after).bind(limit)).await?;
+        let read = |home: Option<&str>| sqlx::query(READ_AFTER).bind(after).bind(limit).bind(home.map(str::to_owned));
+        let rows = self.rows_at(read).await?;
         let log = rows.first().ok_or_else(no_log)?;
         let head = log.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned();
         let epoch = epoch(log.try_get(0).map_err(explain)?)?;
+        let (moved, millis) = (log.try_get(2).map_err(explain)?, log.try_get(3).map_err(explain)?);
         let mut rows: Vec<Row> =
-            rows.iter().filter_map(|r| values::row(r, 2).transpose()).collect::<Result<_, _>>().map_err(explain)?;
+            rows.iter().filter_map(|r| values::row(r, 4).transpose()).collect::<Result<_, _>>().map_err(explain)?;
         // A join promises no order. What is in order already costs one look.
         rows.sort_unstable_by_key(|row| row.seq);
-        Ok(Page { epoch, head, rows })
+        Ok(Page { epoch, head, rows, moved, millis: Some(millis) })
+    }
+
+    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError> {
+        let new = Epoch::random();
+        let renew = |home: Option<&str>| {
+            let query = sqlx::query(RENEW).bind(new.as_str().to_owned()).bind(expected.as_str().to_owned());
+            query.bind(home.map(str::to_owned))
+        };
+        // Done twice, the second finds that the epoch is no longer the one that was expected.
+        self.rows_at(renew).await?;
+        let rows = self.rows(|| sqlx::query(EPOCH)).await?;
+        epoch(rows.first().ok_or_else(no_log)?.try_get(0).map_err(explain)?)
+    }
+
+    async fn base(&self, epoch: &Epoch) -> Result<Option<u64>, StoreError> {
+        let rows = self.rows(|| sqlx::query(BASE).bind(epoch.as_str().to_owned())).await?;
+        rows.first().map(|row| row.try_get::<i64, _>(0).map(i64::cast_unsigned).map_err(explain)).transpose()
     }
 
     async fn get(&self, id: Id) -> Result<Option<Row>, StoreError> {
@@ -388,14 +440,14 @@ impl Store for PostgresStore {
             // Appends that are on their way come to their end first.
             let _ = self.may_write.acquire_many(self.places).await;
             self.may_write.close();
-            let writers: Vec<_> = self.writers.lock().iter_mut().filter_map(|(_, conn)| conn.take()).collect();
-            for conn in writers {
-                let _ = conn.close().await;
+            let writers: Vec<_> = self.writers.lock().iter_mut().filter_map(|(_, session)| session.take()).collect();
+            for session in writers {
+                let _ = session.conn.close().await;
             }
             self.permits.close();
             let idle = std::mem::take(&mut *self.idle.lock());
-            for conn in idle {
-                let _ = conn.close().await;
+            for session in idle {
+                let _ = session.conn.close().await;
             }
             if let Some(listener) = listener {
                 let _ = listener.await;
@@ -410,6 +462,11 @@ impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.closed.cancel();
     }
+}
+
+/// Whether the log's epoch was made somewhere else than where it is.
+fn elsewhere(made: Option<&str>, here: Option<&str>) -> bool {
+    made.zip(here).is_some_and(|(made, here)| made != here)
 }
 
 fn no_log() -> StoreError {

@@ -58,6 +58,14 @@ const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
         from revocation where seq > ?1 order by seq limit ?2
     ) r on true";
 
+/// Puts a new epoch in place of the one that was expected. What earlier epochs know of the log reaches no further than what
+/// is left of it.
+const RENEW: &str = "begin immediate;
+    update former_epoch set base = min(base, (select head from log)) where exists (select 1 from log where epoch = ?1);
+    insert into former_epoch (epoch, base) select epoch, head from log where epoch = ?1;
+    update log set epoch = ?2 where epoch = ?1;
+    commit";
+
 const GET: &str = "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
     from revocation where id = ?1";
 
@@ -195,7 +203,31 @@ impl Store for SqliteStore {
             let mut rows: Vec<Row> = rows.map_err(explain)?;
             // A join promises no order. What is in order already costs one look.
             rows.sort_unstable_by_key(|row| row.seq);
-            Ok(Page { epoch, head, rows })
+            // Nothing tells a file that was put back from the one that it replaced: the clients' cursors do.
+            Ok(Page { epoch, head, rows, moved: false, millis: None })
+        })
+        .await
+    }
+
+    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError> {
+        self.bounded(async {
+            let mut slot = self.writer.lock().await;
+            let mut conn = self.take(&mut slot).await?;
+            let new = Epoch::random();
+            let renew = sqlx::query(RENEW).bind(expected.as_str()).bind(new.as_str());
+            renew.execute(&mut conn).await.map_err(explain)?;
+            let row = sqlx::query("select epoch, head from log").fetch_all(&mut conn).await.map_err(explain)?;
+            *slot = Some(conn);
+            log(&row).map(|(epoch, _)| epoch)
+        })
+        .await
+    }
+
+    async fn base(&self, epoch: &Epoch) -> Result<Option<u64>, StoreError> {
+        self.bounded(async {
+            let base = sqlx::query("select base from former_epoch where epoch = ?1").bind(epoch.as_str());
+            let row = base.fetch_optional(&self.readers).await.map_err(explain)?;
+            row.map(|row| row.try_get::<i64, _>(0).map(i64::cast_unsigned).map_err(explain)).transpose()
         })
         .await
     }

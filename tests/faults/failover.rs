@@ -58,7 +58,11 @@ async fn fail_over() {
     for n in 0..20 {
         acknowledged.insert(write(&hubs[n % 2], format!("lost {n}")).await);
     }
-    let before = hubs[0].snapshot().await;
+    let before = until("both hubs have everything", async || {
+        let (one, two) = (hubs[0].snapshot().await, hubs[1].snapshot().await);
+        (one == two).then_some(one)
+    })
+    .await;
     assert_eq!(jtis(&before.map), acknowledged);
     let mut streams = Vec::new();
     for hub in &hubs {

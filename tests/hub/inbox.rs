@@ -43,7 +43,13 @@ impl Bench {
         let bounds = Bounds { max_text: 100, max_reason: 100, clock_skew: 60 };
         let (intake, committer) = Intake::new(store.clone(), clock.clone(), bounds, metrics.clone());
         let second = Duration::from_secs(1);
-        let pace = Pace { poll_interval: second, bookmark_interval: second, sweep_interval: second, clock_skew: 60 };
+        let pace = Pace {
+            poll_interval: second,
+            bookmark_interval: second,
+            sweep_interval: second,
+            clock_skew: 60,
+            max_clock_offset: second,
+        };
         let feed = Feed::new(store.clone(), ledger, clock.clone(), pace, metrics.clone());
         let (commits, committed) = mpsc::channel(256);
         let rest = CancellationToken::new();

@@ -14,6 +14,7 @@ mod closed;
 mod complete;
 mod current;
 mod durable;
+mod epoch;
 mod events;
 mod hostile;
 mod idempotent;

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use revocation_hub::revocation::{Expiry, Kind, Revocation, Row, Target};
-use revocation_hub::store::{Change, Outcome, Store, StoreError};
+use revocation_hub::store::{Change, Outcome, PutBack, Store, StoreError};
 
 use crate::place::{NOW, Place, id, revocation, revoke};
 
@@ -331,4 +331,45 @@ pub async fn a_closed_store_says_so(place: &Place) {
     assert!(store.read_after(0, 1).await.unwrap_err().is_transient());
     assert!(store.prune(0, 1).await.unwrap_err().is_transient());
     assert!(store.prepare(false).await.unwrap_err().is_transient());
+}
+
+pub async fn an_epoch_is_renewed_once_and_remembered(place: &Place) {
+    let store = place.open().await;
+    append(&*store, &[revoke("a", 5000), revoke("b", 5000)]).await;
+    let first = store.read_after(0, 10).await.unwrap().epoch;
+    assert_eq!(store.base(&first).await.unwrap(), None, "it is not over");
+    let second = store.renew(&first).await.unwrap();
+    assert_ne!(first, second);
+    // Another replica saw the same, a moment later.
+    assert_eq!(store.renew(&first).await.unwrap(), second);
+    assert_eq!(append(&*store, &[revoke("c", 5000)]).await, [Outcome::Revoked(3)]);
+    let page = store.read_after(0, 10).await.unwrap();
+    assert_eq!((page.epoch, page.head, page.moved), (second.clone(), 3, false));
+    assert_eq!(store.base(&first).await.unwrap(), Some(2));
+    // A log that has lost rows once more has less in common with every earlier one.
+    place.sql("delete from revocation where seq > 1; update log set head = 1").await;
+    let third = store.renew(&second).await.unwrap();
+    assert_eq!(store.base(&first).await.unwrap(), Some(1));
+    assert_eq!(store.base(&second).await.unwrap(), Some(1));
+    assert_eq!(store.base(&third).await.unwrap(), None);
+}
+
+pub async fn what_was_lost_is_put_back_and_what_was_not_stays(place: &Place) {
+    let store = place.open().await;
+    let names = ["a", "b", "c", "d", "e"];
+    append(&*store, &names.map(|name| revoke(name, 5000))).await;
+    append(&*store, &[Change::Lift(id("b"))]).await;
+    let held = store.read_after(0, 10).await.unwrap();
+    place.sql("delete from revocation where seq > 3; update log set head = 3").await;
+    store.renew(&held.epoch).await.unwrap();
+    append(&*store, &[Change::Lift(id("c"))]).await;
+    let base = store.base(&held.epoch).await.unwrap();
+    let back: Vec<_> = held.rows.into_iter().map(|row| Change::PutBack(Box::new(PutBack { row, base }))).collect();
+    // a was not lost, c was lifted since, d and e were lost; of b nothing is left that the lift could take back.
+    let outcomes = append(&*store, &back).await;
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Revoked(_))).count(), 2, "{outcomes:?}");
+    let after = [entry(1, "a", false), entry(4, "c", true), entry(5, "d", false), entry(6, "e", false)];
+    assert_eq!(listed(&*store, 0).await, after);
+    append(&*store, &back).await;
+    assert_eq!(listed(&*store, 0).await, after, "again, and nothing changes");
 }

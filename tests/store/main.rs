@@ -44,6 +44,8 @@ on_both! {
         concurrent_appends_leave_no_gap
         an_append_that_is_dropped_midway_leaves_a_working_store
         a_closed_store_says_so
+        an_epoch_is_renewed_once_and_remembered
+        what_was_lost_is_put_back_and_what_was_not_stays
     ;
     links:
         the_same_message_is_parked_once

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Row as _};
 
+use super::error::explain;
 use crate::store::StoreError;
 
 /// What every session of ours runs under.
@@ -29,6 +32,22 @@ const SESSION: &str = "select pg_backend_pid(),
     set_config('enable_bitmapscan', 'off', false),
     set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('jit', 'off', false)";
+
+/// Where the log is: the server's system identifier, its timeline, the database and the table. A promoted standby begins a
+/// new timeline, and so does a restored base backup; a restored dump makes a new table. None of it changes under a session: a
+/// server that stops being the primary ends, and with it its sessions.
+///
+/// Null on a standby, which cannot be asked for its place in the log and has nothing for us: it may be behind, and its rows
+/// would look like a log that lost some.
+const HOME: &str = "select case when not pg_is_in_recovery() then
+    concat_ws('/', (select system_identifier from pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
+        (select oid from pg_database where datname = current_database()), to_regclass('log')::oid) end";
+
+/// A connection, and where the log is that it leads to; `None` when the server does not tell.
+pub(super) struct Session {
+    pub(super) conn: PgConnection,
+    pub(super) home: Option<Arc<str>>,
+}
 
 /// What may stand behind the `?` of the URL.
 const PARAMETERS: &[&str] = &[
@@ -68,11 +87,21 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
 }
 
 /// Makes a new connection a session of ours, and tells the server's process id of it.
-pub(super) async fn begin(conn: &mut PgConnection, limit: Duration) -> Result<i32, sqlx::Error> {
+pub(super) async fn begin(mut conn: PgConnection, limit: Duration) -> Result<(Session, i32), StoreError> {
     // Later than the client's own clock, which began earlier: when the server's runs out while a commit waits for a
     // synchronous standby, the server reports success without the standby; by then nobody may be listening any more.
     let millis = (limit.as_millis() + 1000).min(2_000_000_000).to_string();
-    sqlx::query(SESSION).persistent(false).bind(millis).fetch_one(conn).await?.try_get(0)
+    let session = sqlx::query(SESSION).persistent(false).bind(millis).fetch_one(&mut conn).await;
+    let process = session.and_then(|row| row.try_get(0)).map_err(explain)?;
+    let home = sqlx::query(HOME).persistent(false).fetch_one(&mut conn).await;
+    let home = match home.and_then(|row| row.try_get::<Option<String>, _>(0)) {
+        Ok(Some(home)) => Some(home.into()),
+        Ok(None) => return Err(StoreError::Unavailable("Postgres: the server is a standby".into())),
+        // Not for us to ask, or not quite Postgres. Then the epoch follows only what can be seen of the log itself.
+        Err(sqlx::Error::Database(e)) if matches!(e.code().as_deref(), Some("42501" | "42883" | "0A000")) => None,
+        Err(error) => return Err(explain(error)),
+    };
+    Ok((Session { conn, home }, process))
 }
 
 /// Sets up every connection of this process to `port`; sqlx shows nobody its sockets.

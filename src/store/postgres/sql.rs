@@ -1,7 +1,7 @@
 //! The statements.
 
 /// Takes the lock that all writers queue at. A simple query, so that both statements travel together.
-pub(super) const LOCK: &str = "begin; select epoch, head from log for update";
+pub(super) const LOCK: &str = "begin; select epoch, head, home from log for update";
 
 /// A statement of its own after [`LOCK`]: under READ COMMITTED each statement sees what was committed before it began,
 /// and the one that waited for the lock began before the other writer's commit.
@@ -32,11 +32,13 @@ pub(super) const WRITE_AND_NOTIFY: &str = write_sql!(" returning pg_notify('revo
 
 /// The usual case in one round trip: all targets are new. The update of `log` waits for the lock and then works on its
 /// newest version, and the unique index on the id sees what other transactions committed meanwhile, so neither depends on
-/// the statement's snapshot. One target that is there already fails the whole statement, and nothing was done.
+/// the statement's snapshot. One target that is there already fails the whole statement, and nothing was done. Where the
+/// log is not at home, nothing is done either, and there is no row.
 macro_rules! fresh_sql {
     ($notify:literal) => {
         concat!(
-            "with l as (update log set head = head + $13::bigint returning epoch, head),
+            "with l as (update log set head = head + $13::bigint where home is null or home = coalesce($14, home)
+                returning epoch, head),
             written as (
                 insert into revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
                 select l.head - $13::bigint + u.seq, u.id, u.kind, u.iss, u.value, u.issued_before, u.exp, u.revoked_at,
@@ -58,7 +60,7 @@ pub(super) const FRESH_AND_NOTIFY: &str = fresh_sql!(", pg_notify('revocation_hu
 /// at the commit.
 pub(super) fn take(n: usize, notify: bool) -> String {
     let notify = if notify { ", pg_notify('revocation_hub', head::text)" } else { "" };
-    format!("begin; update log set head = head + {n} returning epoch, head{notify}")
+    format!("begin; update log set head = head + {n} returning epoch, head, home{notify}")
 }
 
 /// Writes rows whose targets are all new: half the work of an `insert` to the server. The columns as in [`super::copy`].
@@ -67,7 +69,10 @@ pub(super) const COPY: &str =
     from stdin (format binary)";
 
 /// Head, epoch and rows in one statement, so from one snapshot.
-pub(super) const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
+///
+/// With where the log should be and what time it is.
+pub(super) const READ_AFTER: &str = "select l.epoch, l.head, l.home is not null and l.home <> coalesce($3, l.home),
+        (extract(epoch from clock_timestamp()) * 1000)::bigint, r.* from log l left join (
         select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
         from revocation where seq > $1 order by seq limit $2
     ) r on true";
@@ -83,4 +88,17 @@ pub(super) const PRUNE: &str = "with gone as (
 
 /// When two hubs start at once, the second one's row meets the constraint and the first one's stays.
 pub(super) const BEGIN_LOG: &str =
-    "insert into log (epoch, head) select $1, coalesce(max(seq), 0) from revocation on conflict do nothing";
+    "insert into log (epoch, head, home) select $1, coalesce(max(seq), 0), $2 from revocation
+    on conflict (only_row) do update set home = excluded.home where log.home is null and excluded.home is not null";
+
+/// Puts a new epoch in place of the one that was expected; no row when it is another by now. What earlier epochs know of
+/// the log reaches no further than what is left of it.
+pub(super) const RENEW: &str = "with l as (
+        update log set epoch = $1, home = coalesce($3, home) where epoch = $2 returning head
+    ), older as (
+        update former_epoch set base = least(base, l.head) from l
+    ), old as (
+        insert into former_epoch (epoch, base) select $2, head from l
+    ) select head from l";
+pub(super) const EPOCH: &str = "select epoch from log";
+pub(super) const BASE: &str = "select base from former_epoch where epoch = $1";

@@ -98,8 +98,13 @@ async fn two_hubs_on_postgres_keep_every_promise() {
     let mut postgres = Postgres::start().await;
     histories(async |seed| {
         let place = postgres.place().await;
-        let (mut server, world) = Server::postgres(&mut postgres, &place).await;
-        history(seed, world, &mut server).await
+        let outcome = {
+            let (mut server, world) = Server::postgres(&mut postgres, &place).await;
+            history(seed, world, &mut server).await
+        };
+        // After a crash the server looks at every file that it has.
+        postgres.sql(&format!("drop database {} with (force)", place.database())).await;
+        outcome
     })
     .await;
 }

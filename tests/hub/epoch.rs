@@ -1,0 +1,205 @@
+//! When the log is no longer the one it was: the epoch changes, and nothing acknowledged is lost that a hub still holds.
+
+use std::collections::BTreeSet;
+
+use revocation_hub::cli::promise::{Seen, Start};
+use revocation_hub::clock::Clock;
+use revocation_hub::revocation::Cursor;
+use serde_json::json;
+
+use crate::harness::{Map, NOW, Place, Snapshot, Stream, TestHub, until};
+
+async fn revoke(hub: &TestHub, name: &str) -> String {
+    hub.revoke(&json!({"jti": name, "exp": NOW + 5000})).await
+}
+
+/// Reads on until the stream is told that its log is over, and says why.
+async fn reset(stream: &mut Stream) -> String {
+    let reason = stream.until("the reset", |seen, _| match seen {
+        Seen::Reset { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    reason.await
+}
+
+/// Goes on as the client rules say: the list, then the stream from there.
+async fn reload(hub: &TestHub, stream: Stream) -> (Map, Stream) {
+    let Snapshot { cursor, map } = hub.snapshot().await;
+    let mut promise = stream.into_promise();
+    promise.restart(cursor);
+    (map, hub.resume(promise, crate::harness::Ask::Header).await)
+}
+
+async fn renewed(hub: &TestHub, old: &Cursor) -> Cursor {
+    until("the epoch is another one", async || {
+        let now = hub.try_snapshot().await?.cursor;
+        (now.epoch != old.epoch).then_some(now)
+    })
+    .await
+}
+
+fn ids(map: &Map) -> BTreeSet<&String> {
+    map.keys().collect()
+}
+
+/// A promoted standby that lacks the last rows: the log is on another server, and numbers would be handed out again.
+async fn a_log_that_moved_gets_a_new_epoch_before_anything_is_written(place: &Place) {
+    let (a, b) = (place.hub().await, place.hub().await);
+    for i in 0..10 {
+        revoke(&a, &i.to_string()).await;
+    }
+    let kept = revoke(&b, "kept").await;
+    let lifted = revoke(&b, "lifted").await;
+    a.lift(&lifted).await;
+    let before = a.snapshot().await;
+    assert_eq!(before.cursor.seq, 13);
+    until("b has it too", async || (b.snapshot().await == before).then_some(())).await;
+    let mut streams = Vec::new();
+    for hub in [&a, &b] {
+        streams.push(hub.stream(Start::After(before.cursor.clone())).await);
+    }
+
+    place
+        .sql("begin; delete from revocation where seq > 5; update log set head = 5, home = 'another server'; commit")
+        .await;
+    // Whoever writes first: no number of the old epoch is handed out again.
+    let new = until("a write is taken", async || {
+        let answer = b.post(&json!({"jti": "new", "exp": NOW + 5000})).await;
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some());
+            return None;
+        }
+        Some(answer.expect(201).json())
+    })
+    .await;
+    assert!(!new["cursor"].as_str().unwrap().starts_with(before.cursor.epoch.as_str()));
+
+    let mut expected = ids(&before.map);
+    let new = new["id"].as_str().unwrap().to_owned();
+    expected.insert(&new);
+    for (hub, mut stream) in [&a, &b].into_iter().zip(streams) {
+        assert_eq!(reset(&mut stream).await, "epoch");
+        let (mut map, mut stream) = reload(hub, stream).await;
+        let head = renewed(hub, &before.cursor).await;
+        stream.follow(&mut map, head.seq).await;
+        until("everything is there", async || {
+            let now = hub.snapshot().await;
+            (ids(&now.map) == expected).then_some(())
+        })
+        .await;
+        stream.follow(&mut map, hub.snapshot().await.cursor.seq).await;
+        assert_eq!(ids(&map), expected, "and the client has it");
+    }
+    assert!(expected.contains(&kept) && !expected.contains(&lifted));
+    let count = async |name| a.metric(name, "").await + b.metric(name, "").await;
+    // The lifted one was among the lost ones, too, and is not put back. (0 to 4 were not lost.)
+    assert_eq!(count("revocations_put_back_total").await, 6.0);
+    assert!(a.metric("epoch_renewals_total", "moved").await + b.metric("epoch_renewals_total", "moved").await >= 1.0);
+    // A cursor of then means nothing now.
+    assert_eq!(a.since(&before.cursor).await.unwrap_err().status, 410);
+    assert_eq!(a.snapshot().await, b.snapshot().await);
+}
+
+/// A restored backup, put in place while the hub runs: same place, fewer rows.
+async fn a_head_that_goes_back_renews_the_epoch_and_puts_back_what_was_lost(place: &Place) {
+    let hub = place.hub().await;
+    for i in 0..10 {
+        revoke(&hub, &i.to_string()).await;
+    }
+    hub.lift(&revoke(&hub, "lifted").await).await;
+    let never = hub.revoke(&json!({"sub": "someone", "iss": "https://sts", "ttl": 5000, "reason": "stolen"})).await;
+    let before = hub.snapshot().await;
+    let mut stream = hub.stream(Start::After(before.cursor.clone())).await;
+    place.sql("delete from revocation where seq > 4; update log set head = 4").await;
+    assert_eq!(reset(&mut stream).await, "epoch");
+    let now = renewed(&hub, &before.cursor).await;
+    let after = hub.snapshot().await;
+    // As they were: the same ids, times, reasons.
+    assert_eq!((&after.map, after.map[&never]["reason"].as_str()), (&before.map, Some("stolen")));
+    assert_eq!(hub.metric("revocations_put_back_total", "").await, 7.0);
+    assert_eq!(hub.metric("epoch_renewals_total", "shrunk").await, 1.0);
+    let (map, _) = reload(&hub, stream).await;
+    assert_eq!((map, now.epoch), (after.map, after.cursor.epoch));
+    // And the store has it.
+    hub.stop().await;
+    assert_eq!(place.hub().await.snapshot().await.map, before.map);
+}
+
+/// Another database behind the same name.
+async fn another_database_gets_what_the_hub_still_holds(place: &Place) {
+    let hub = place.hub().await;
+    let mine = revoke(&hub, "mine").await;
+    let before = hub.snapshot().await;
+    place.sql("begin; delete from revocation; update log set head = 0, epoch = 'anotherr'; commit").await;
+    let now = renewed(&hub, &before.cursor).await;
+    assert_eq!(now.to_string(), "anotherr-1");
+    assert_eq!(hub.snapshot().await.map.keys().collect::<Vec<_>>(), [&mine]);
+}
+
+/// A file that was put back while the hub was down. Nobody remembers but the clients.
+async fn a_restored_file_is_known_by_a_client_that_is_ahead(place: &Place) {
+    let hub = place.hub().await;
+    let kept = revoke(&hub, "kept").await;
+    let behind = hub.snapshot().await.cursor;
+    hub.stop().await;
+    let backup = place.folder.path().join("backup.db");
+    std::fs::copy(place.file(), &backup).unwrap();
+    let hub = place.hub().await;
+    revoke(&hub, "lost").await;
+    let ahead = hub.snapshot().await.cursor;
+    hub.stop().await;
+    std::fs::copy(&backup, place.file()).unwrap();
+
+    let hub = place.hub().await;
+    assert_eq!(hub.snapshot().await.cursor, behind);
+    assert_eq!(hub.since(&ahead).await.unwrap_err().code(), "cursor_reset");
+    let now = renewed(&hub, &behind).await;
+    assert_eq!(hub.metric("epoch_renewals_total", "ahead").await, 1.0);
+    // Now the number that was lost is handed out again, and nobody can take one for the other.
+    let again = revoke(&hub, "new").await;
+    assert_eq!(hub.since(&ahead).await.unwrap_err().status, 410);
+    let snapshot = hub.snapshot().await;
+    assert_eq!((snapshot.cursor.seq, ids(&snapshot.map)), (2, BTreeSet::from([&kept, &again])));
+    // One who makes cursors up does not keep everybody reloading.
+    let invented = Cursor { seq: 1000, ..now.clone() };
+    assert_eq!(hub.since(&invented).await.unwrap_err().status, 410);
+    assert_eq!(hub.since(&invented).await.unwrap_err().status, 410);
+    assert_eq!(hub.snapshot().await.cursor.epoch, now.epoch);
+}
+
+/// The database's clock decides what is over and when something was revoked.
+async fn a_hub_whose_clock_is_wrong_follows_the_database(place: &Place) {
+    let right = async || place.number("select extract(epoch from clock_timestamp())::bigint").await;
+    let mut hubs = Vec::new();
+    for hours in [2, -2] {
+        hubs.push(TestHub::start(place.config(), Clock::wrong_by(hours * 3_600_000)).await);
+    }
+    for (i, hub) in hubs.iter().enumerate() {
+        let exp = right().await + 3600;
+        let began = right().await;
+        // By the first one's clock it would be over already; by the second one's it would live for three hours.
+        let id = hub.revoke(&json!({"jti": format!("t{i}"), "exp": exp})).await;
+        let sub = hub.revoke(&json!({"sub": format!("s{i}"), "ttl": 60})).await;
+        let ended = right().await;
+        let map = hub.snapshot().await.map;
+        assert_eq!(map[&id]["exp"], exp);
+        let at = map[&sub]["revoked_at"].as_i64().unwrap();
+        // Seconds are rounded, on both sides.
+        assert!((began - 1..=ended + 1).contains(&at), "{began} {at} {ended}");
+        let rule = map[&sub]["issued_before"].as_i64().unwrap();
+        assert!((began..=ended + 2).contains(&rule));
+        let offset = hub.metric("clock_offset_milliseconds", "").await;
+        assert!((offset.abs() - 7_200_000.0).abs() < 60_000.0 && (offset < 0.0) == (i == 0), "{offset}");
+    }
+    until("both hold the same", async || (hubs[0].snapshot().await == hubs[1].snapshot().await).then_some(())).await;
+}
+
+both_stores!(
+    a_head_that_goes_back_renews_the_epoch_and_puts_back_what_was_lost,
+    another_database_gets_what_the_hub_still_holds,
+);
+on_postgres!(
+    a_log_that_moved_gets_a_new_epoch_before_anything_is_written,
+    a_hub_whose_clock_is_wrong_follows_the_database,
+);
+on_sqlite!(a_restored_file_is_known_by_a_client_that_is_ahead);
