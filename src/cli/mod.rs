@@ -2,6 +2,7 @@
 
 mod check;
 pub mod client;
+mod epoch;
 pub mod exit;
 mod health;
 mod lift;
@@ -15,6 +16,7 @@ mod selector;
 mod serve;
 mod source_test;
 pub mod sse;
+mod transfer;
 mod watch;
 
 use clap::error::ErrorKind;
@@ -86,6 +88,15 @@ enum Command {
     /// Look at messages that could not be read, send them through once more, or drop them
     #[command(subcommand, after_help = parked::AFTER_HELP, disable_help_subcommand = true)]
     Parked(parked::Command),
+    /// Write the whole log to a file, to keep it or to take it to another database
+    #[command(after_help = transfer::EXPORT_HELP)]
+    Export(transfer::ExportArgs),
+    /// Write what `export` has written into a database
+    #[command(after_help = transfer::IMPORT_HELP)]
+    Import(transfer::ImportArgs),
+    /// See the epoch of the log, or renew it after a backup was restored
+    #[command(subcommand, after_help = epoch::AFTER_HELP, disable_help_subcommand = true)]
+    Epoch(epoch::Command),
     /// Print or check the configuration
     #[command(subcommand, after_help = serve::CONFIG_HELP, disable_help_subcommand = true)]
     Config(serve::ConfigCommand),
@@ -116,6 +127,9 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Source(command) => links::sources(command).await.map(|()| exit::OK),
         Command::Outlet(command) => links::outlets(command).await.map(|()| exit::OK),
         Command::Parked(command) => parked::run(command).await.map(|()| exit::OK),
+        Command::Export(args) => transfer::export(args).await.map(|()| exit::OK),
+        Command::Import(args) => transfer::import(args).await.map(|()| exit::OK),
+        Command::Epoch(command) => epoch::run(command).await.map(|()| exit::OK),
         Command::Config(command) => serve::config(command).map(|()| exit::OK),
         Command::Healthcheck(args) => health::run(args).await.map(|ready| if ready { exit::OK } else { exit::FAILURE }),
         Command::Bench(args) => crate::bench::run(args).await.map(|()| exit::OK),

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::output;
 use crate::config::{Config, ConfigError, DEFAULT_TOML, DatabaseUrl, LogFormat, Overrides};
 use crate::hub::HubError;
+use crate::store::{self, Store};
 
 /// What `serve --help` says below the options.
 pub const SERVE_HELP: &str = "\
@@ -41,6 +43,35 @@ pub struct Source {
     // Not through clap's `env`: the configuration reads that variable itself, and --help must not show its value.
     #[arg(long, value_name = "URL", value_parser = database_url)]
     database_url: Option<DatabaseUrl>,
+}
+
+impl Source {
+    /// The settings.
+    pub fn load(self) -> Result<Config, ConfigError> {
+        ServeArgs { source: self, ..ServeArgs::default() }.load()
+    }
+
+    /// The store that the settings name, to read only, beside hubs that use it.
+    pub async fn store_to_read(self) -> anyhow::Result<Arc<dyn Store>> {
+        let config = self.load()?;
+        Ok(store::connect_to_read(config.database_url.expose(), &options(&config)).await?)
+    }
+}
+
+/// The store that the settings name, prepared.
+pub async fn store_to_write(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let store = store::connect(config.database_url.expose(), &options(config)).await?;
+    if let Err(error) = store.prepare(config.migrate_on_start).await {
+        store.close().await;
+        return Err(error.into());
+    }
+    Ok(store)
+}
+
+fn options(config: &Config) -> store::Options {
+    let (max_connections, timeout) = (config.store.max_connections, config.store.timeout);
+    let beat_interval = config.store.beat_interval;
+    store::Options { max_connections, timeout, listen_notify: config.store.listen_notify, beat_interval }
 }
 
 fn database_url(text: &str) -> Result<DatabaseUrl, std::convert::Infallible> {
@@ -96,14 +127,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Applies pending migrations.
 pub async fn migrate(source: Source) -> anyhow::Result<()> {
-    let config = ServeArgs { source, ..ServeArgs::default() }.load()?;
-    let options = crate::store::Options {
-        max_connections: config.store.max_connections,
-        timeout: config.store.timeout,
-        listen_notify: false,
-        beat_interval: config.store.beat_interval,
-    };
-    let store = crate::store::connect(config.database_url.expose(), &options).await?;
+    let config = source.load()?;
+    let store = store::connect(config.database_url.expose(), &options(&config)).await?;
     let applied = store.prepare(true).await;
     let place = store.describe();
     store.close().await;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use committer::{Committed, Committer};
-pub use validate::{Invalid, Reason};
+pub use validate::{Invalid, Reason, taken_before};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;

@@ -107,6 +107,24 @@ pub(super) fn revocation(
     Ok((Revocation { target, issued_before, exp, revoked_at: now, reason, source, wso2_key }, span))
 }
 
+/// Checks a revocation that some hub has already taken in, as it comes back in a file that anybody may have edited.
+pub fn taken_before(revocation: &Revocation, bounds: &Bounds) -> Result<(), Invalid> {
+    let Revocation { target, issued_before, reason, source, wso2_key, .. } = revocation;
+    text(target.kind.field(), &target.value, bounds.max_text)?;
+    text("source", source, bounds.max_text)?;
+    let texts = [("iss", &target.iss, bounds.max_text), ("reason", reason, bounds.max_reason)];
+    for (name, value, max) in texts {
+        value.as_deref().map_or(Ok(()), |value| text(name, value, max))?;
+    }
+    // The text of an opaque token may be as long as any token.
+    wso2_key.as_deref().map_or(Ok(()), |key| text("wso2_key", key, usize::MAX))?;
+    if issued_before.is_some() != target.kind.has_issued_before() {
+        let detail = format!("{} and issued_before do not fit", target.kind.field());
+        return Err(Invalid::new(Reason::InvalidTarget, detail));
+    }
+    Ok(())
+}
+
 struct Derived {
     target: Target,
     exp: Option<i64>,

@@ -16,6 +16,7 @@
 //!
 //! What a change does to a row is decided in [`merge`], once for all engines.
 
+pub mod dump;
 pub mod merge;
 pub mod migrations;
 pub mod parking;
@@ -172,6 +173,18 @@ pub async fn connect(url: &str, options: &Options) -> Result<Arc<dyn Store>, Sto
         _ => Err(StoreError::Refused(
             "the database URL has to start with postgres://, postgresql:// or sqlite:// (sqlite:///var/lib/revocation-hub/log.db)".into(),
         )),
+    }
+}
+
+/// The store that `url` names, to read beside the hub that uses it. It has to be there, with a schema that this program
+/// knows; appending to it fails.
+pub async fn connect_to_read(url: &str, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    match url.split_once(':') {
+        Some(("sqlite", rest)) => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            Ok(Arc::new(sqlite::SqliteStore::open_to_read(path, options)?))
+        }
+        _ => connect(url, options).await,
     }
 }
 

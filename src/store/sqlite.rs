@@ -12,6 +12,7 @@ mod links;
 mod seen;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ pub struct SqliteStore {
     /// Nobody else writes, so nobody triggers it.
     hints: Arc<Notify>,
     path: String,
-    /// `None` when closed.
+    /// `None` when closed, or when the file belongs to somebody else.
     lock: Mutex<Option<std::fs::File>>,
 }
 
@@ -93,8 +94,19 @@ impl SqliteStore {
         let given = path.to_owned();
         let file = tokio::task::spawn_blocking(move || DatabaseFile::open(&given));
         let file = file.await.map_err(|e| StoreError::Unavailable(format!("SQLite: {e}")))??;
+        Ok(Self::new(path, &file.path, Some(file.lock), options))
+    }
+
+    /// Reads the file `path`, which has to be there, also while a hub has it.
+    pub fn open_to_read(path: &str, options: &Options) -> Result<Self, StoreError> {
+        let file = std::fs::canonicalize(path);
+        let file = file.map_err(|e| StoreError::Refused(format!("cannot find the SQLite database {path}: {e}")))?;
+        Ok(Self::new(path, &file, None, options))
+    }
+
+    fn new(path: &str, file: &Path, lock: Option<std::fs::File>, options: &Options) -> Self {
         let connect = SqliteConnectOptions::new()
-            .filename(&file.path)
+            .filename(file)
             // Other processes are people with a shell, or a backup; neither takes long.
             .busy_timeout(options.timeout)
             // Before anything is written, or it does nothing.
@@ -115,15 +127,15 @@ impl SqliteStore {
             .max_lifetime(None)
             .test_before_acquire(false)
             .connect_lazy_with(connect.clone().pragma("query_only", "on"));
-        Ok(Self {
+        Self {
             connect,
             readers,
             writer: tokio::sync::Mutex::default(),
             limit: options.timeout,
             hints: Arc::default(),
             path: path.to_owned(),
-            lock: Mutex::new(Some(file.lock)),
-        })
+            lock: Mutex::new(lock),
+        }
     }
 
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

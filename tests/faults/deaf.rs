@@ -126,7 +126,8 @@ async fn many_dead_connections_cost_one_wait(place: &Place) {
         })
         .collect();
     until("they wait", async || {
-        let sql = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let sql =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         (place.number(sql).await >= 4).then_some(())
     })
     .await;
@@ -164,11 +165,10 @@ async fn a_hub_that_vanishes_with_the_log_in_its_hand_lets_go(place: &Place) {
     assert!(wire.swallow(|_| true) >= 2);
     holder.execute("rollback").await.unwrap();
     assert_eq!(vanished.await.unwrap(), 503);
-    until("the other one writes", async || matches!(other.post(&token("c")).await.status, 200 | 201).then_some(())).await;
-    until("it is there again itself", async || {
-        matches!(hub.post(&token("b")).await.status, 200 | 201).then_some(())
-    })
-    .await;
+    until("the other one writes", async || matches!(other.post(&token("c")).await.status, 200 | 201).then_some(()))
+        .await;
+    until("it is there again itself", async || matches!(hub.post(&token("b")).await.status, 200 | 201).then_some(()))
+        .await;
 }
 
 /// The kernel asks, too, on every connection to the database: what is dead while nobody uses it does not stay for ever.

@@ -72,7 +72,9 @@ async fn the_database_becomes_read_only(place: &Place) {
     for _ in 0..trials() {
         for read_only in ["on", "off"] {
             admin.sql(&format!("alter database {name} set default_transaction_read_only = {read_only}")).await;
-            admin.sql(&format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'")).await;
+            admin
+                .sql(&format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'"))
+                .await;
             if read_only == "on" {
                 // It can be read, so it is current, and ready.
                 scene.refuses().await;
@@ -98,7 +100,9 @@ async fn connections_run_out(place: &Place) {
     let mut scene = Scene::new(ready(Process::launch_by(program(), &limited.url, &limited, "", &[])).await).await;
     for _ in 0..trials() {
         admin.sql(&format!("alter role {role} connection limit 0")).await;
-        admin.sql(&format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = '{role}'")).await;
+        admin
+            .sql(&format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = '{role}'"))
+            .await;
         scene.away().await;
         admin.sql(&format!("alter role {role} connection limit -1")).await;
         scene.healed().await;

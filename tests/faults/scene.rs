@@ -157,11 +157,12 @@ impl Scene {
         })
         .await;
         self.refused.push("first again".to_owned());
-        self.stream.until("a bookmark", |seen, _| {
-            fold(&mut self.map, seen);
-            matches!(seen, Seen::Bookmark { .. }).then_some(())
-        })
-        .await;
+        self.stream
+            .until("a bookmark", |seen, _| {
+                fold(&mut self.map, seen);
+                matches!(seen, Seen::Bookmark { .. }).then_some(())
+            })
+            .await;
         self.write().await;
         self.caught_up().await;
     }

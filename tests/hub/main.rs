@@ -29,4 +29,5 @@ mod raw;
 mod resumable;
 mod snapshot;
 mod tokens;
+mod transfer;
 mod wso2;

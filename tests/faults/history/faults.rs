@@ -152,7 +152,9 @@ impl<'a> Server<'a> {
     /// What the store itself says, beside what the hubs show.
     pub async fn check(&self, world: &World) -> Vec<String> {
         let now = World::now() + 60;
-        let sql = format!("select (select head from log) * 1000000 + count(*) from revocation where not lifted and exp > {now}");
+        let sql = format!(
+            "select (select head from log) * 1000000 + count(*) from revocation where not lifted and exp > {now}"
+        );
         let mut losses = Vec::new();
         for hub in 0..world.hubs() {
             // At the same position; what nobody knows the outcome of may still come in between.

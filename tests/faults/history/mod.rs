@@ -31,7 +31,7 @@ const READERS: usize = 4;
 const TROUBLE: Duration = Duration::from_millis(2500);
 
 /// Runs the histories that were asked for, and notes what was tried.
-async fn histories(mut one: impl AsyncFnMut(u64) -> Outcome) {
+async fn histories(what: &str, mut one: impl AsyncFnMut(u64) -> Outcome) {
     let base = std::env::var("TEST_FAULT_SEED").ok().map(|text| text.parse::<u64>().expect("a number"));
     let count = if base.is_some() { 1 } else { number("TEST_FAULT_SEEDS", 10) };
     let base = base.unwrap_or_else(|| u64::from(rand::random::<u32>()));
@@ -40,8 +40,10 @@ async fn histories(mut one: impl AsyncFnMut(u64) -> Outcome) {
         let began = Instant::now();
         let outcome = one(seed).await;
         println!("seed {seed}: {:.1} s, {}", began.elapsed().as_secs_f64(), outcome.summary);
+        note(&format!("histories of {what}"), 1, outcome.acknowledged, outcome.losses.len());
         for (fault, trials) in &outcome.faults {
-            note(&format!("histories: {fault}"), *trials, outcome.acknowledged, outcome.losses.len());
+            // What was acknowledged in one history belongs to all of its faults.
+            note(&format!("{what}: {fault}"), *trials, 0, outcome.losses.len());
         }
         broken.extend(outcome.losses.into_iter().map(|loss| format!("seed {seed}: {loss}")));
     }
@@ -96,7 +98,7 @@ async fn history(seed: u64, world: World, server: &mut Server<'_>) -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hubs_on_postgres_keep_every_promise() {
     let mut postgres = Postgres::start().await;
-    histories(async |seed| {
+    histories("two hubs on Postgres", async |seed| {
         let place = postgres.place().await;
         let outcome = {
             let (mut server, world) = Server::postgres(&mut postgres, &place).await;
@@ -111,7 +113,7 @@ async fn two_hubs_on_postgres_keep_every_promise() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_hub_on_sqlite_keeps_every_promise() {
-    histories(async |seed| {
+    histories("one hub on SQLite", async |seed| {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("log.db").display());
         let place = Place { url, folder };

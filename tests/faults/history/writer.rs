@@ -163,7 +163,8 @@ impl Writer {
                 // A former attempt has succeeded meanwhile.
                 Answer::NotFound if attempt > 0 => return false,
                 Answer::NotFound => {
-                    self.world.book(|book| book.broken(format!("{jti} was acknowledged, and there is nothing to lift")));
+                    self.world
+                        .book(|book| book.broken(format!("{jti} was acknowledged, and there is nothing to lift")));
                     return false;
                 }
                 Answer::Refused if attempt == 0 => {
