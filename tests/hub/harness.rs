@@ -726,6 +726,7 @@ impl Process {
     }
 
     /// Its process id.
+    #[allow(dead_code, reason = "for the tests with faults")]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

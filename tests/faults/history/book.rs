@@ -193,7 +193,8 @@ impl Book {
         for (jti, target) in &self.targets {
             let state = known.get(jti.as_str()).copied();
             let over = |state: Option<i64>| state.is_some_and(|exp| exp <= now);
-            if !target.allows(state) && !(over(target.state) || over(Some(target.latest)) && state.is_none()) {
+            let gone = over(target.state) || (state.is_none() && over(Some(target.latest)));
+            if !gone && !target.allows(state) {
                 losses.push(format!("{who}: {jti} is {state:?}, and that cannot be: {target:?}"));
             }
         }

@@ -13,6 +13,7 @@ mod writer;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
@@ -31,15 +32,13 @@ const READERS: usize = 4;
 const TROUBLE: Duration = Duration::from_millis(2500);
 
 /// Runs the histories that were asked for, and notes what was tried.
-async fn histories(what: &str, mut one: impl AsyncFnMut(u64) -> Outcome) {
-    let base = std::env::var("TEST_FAULT_SEED").ok().map(|text| text.parse::<u64>().expect("a number"));
-    let count = if base.is_some() { 1 } else { number("TEST_FAULT_SEEDS", 10) };
-    let base = base.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+async fn histories(what: &str, seeds: impl Iterator<Item = u64>, mut one: impl AsyncFnMut(u64) -> Outcome) {
     let mut broken = Vec::new();
-    for seed in base..base + count {
+    for seed in seeds {
         let began = Instant::now();
         let outcome = one(seed).await;
-        println!("seed {seed}: {:.1} s, {}", began.elapsed().as_secs_f64(), outcome.summary);
+        let (seconds, losses) = (began.elapsed().as_secs_f64(), &outcome.losses);
+        println!("seed {seed}: {seconds:.1} s, {}; wrong: {losses:?}", outcome.summary);
         note(&format!("histories of {what}"), 1, outcome.acknowledged, outcome.losses.len());
         for (fault, trials) in &outcome.faults {
             // What was acknowledged in one history belongs to all of its faults.
@@ -48,6 +47,15 @@ async fn histories(what: &str, mut one: impl AsyncFnMut(u64) -> Outcome) {
         broken.extend(outcome.losses.into_iter().map(|loss| format!("seed {seed}: {loss}")));
     }
     assert!(broken.is_empty(), "TEST_FAULT_SEED=… runs one again\n{}", broken.join("\n"));
+}
+
+/// The seeds that were asked for, in a few lanes that run beside each other.
+fn lanes() -> Vec<impl Iterator<Item = u64>> {
+    let base = std::env::var("TEST_FAULT_SEED").ok().map(|text| text.parse::<u64>().expect("a number"));
+    let count = if base.is_some() { 1 } else { number("TEST_FAULT_SEEDS", 10) };
+    let base = base.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let lanes = number("TEST_FAULT_LANES", 1_u64);
+    (0..lanes).map(|lane| (base + lane..base + count).step_by(lanes as usize)).collect()
 }
 
 /// What came of one history.
@@ -97,8 +105,12 @@ async fn history(seed: u64, world: World, server: &mut Server<'_>) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hubs_on_postgres_keep_every_promise() {
+    join_all(lanes().into_iter().map(on_postgres)).await;
+}
+
+async fn on_postgres(seeds: impl Iterator<Item = u64>) {
     let mut postgres = Postgres::start().await;
-    histories("two hubs on Postgres", async |seed| {
+    histories("two hubs on Postgres", seeds, async |seed| {
         let place = postgres.place().await;
         let outcome = {
             let (mut server, world) = Server::postgres(&mut postgres, &place).await;
@@ -113,7 +125,11 @@ async fn two_hubs_on_postgres_keep_every_promise() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_hub_on_sqlite_keeps_every_promise() {
-    histories("one hub on SQLite", async |seed| {
+    join_all(lanes().into_iter().map(on_sqlite)).await;
+}
+
+async fn on_sqlite(seeds: impl Iterator<Item = u64>) {
+    histories("one hub on SQLite", seeds, async |seed| {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("log.db").display());
         let place = Place { url, folder };
