@@ -58,7 +58,8 @@ async fn established_connections_become_holes(place: &Place) {
     let wire = Proxy::new(place).await;
     let mut scene = Scene::new(hub_by(program(), &wire, place).await).await;
     for _ in 0..trials() {
-        assert!(wire.swallow(|_| true) >= 2, "one that reads and one that writes, at least");
+        // Those of a wait that has just ended in vain may be gone already.
+        until("there are connections", async || (wire.swallow(|_| true) > 0).then_some(())).await;
         scene.healed().await;
     }
     note("half-open connections", trials(), scene.len(), 0);

@@ -45,7 +45,8 @@ async fn fail_over() {
     let hubs = [hub_by(program(), &wires[0], &place).await, hub_by(program(), &wires[1], &place).await];
     let mut acknowledged = BTreeSet::new();
     let write = async |hub: &Process, jti: String| {
-        hub.revoke(&token(&jti)).await;
+        // A busy machine may be slower than these hubs are patient.
+        until("it is acknowledged", async || (hub.post(&token(&jti)).await.status != 503).then_some(())).await;
         jti
     };
     for n in 0..20 {
