@@ -17,7 +17,7 @@ use crate::http::webhook::{self, Webhooks};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
-use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
+use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, page, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
 use crate::sources::native::Origins;
 use crate::sources::start::Served;
@@ -35,6 +35,7 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/introspect", &["post"]),
     ("/v1/sources", &["get"]),
     ("/v1/outlets", &["get"]),
+    ("/v1/status", &["get"]),
     ("/v1/parked", &["get"]),
     ("/v1/parked/{number}", &["get", "delete"]),
     ("/v1/parked/{number}/replay", &["post"]),
@@ -43,6 +44,8 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/metrics", &["get"]),
     ("/openapi.json", &["get"]),
     ("/", &["get"]),
+    ("/page.css", &["get"]),
+    ("/page.js", &["get"]),
 ];
 
 /// The paths of sources that serve and of the proxy as they are by default, as in the OpenAPI document.
@@ -78,6 +81,7 @@ pub fn router(
         .route("/v1/check", get(check::by_claims).post(check::by_token))
         .route("/v1/events", get(events::events))
         .route("/v1/outlets", get(outlets::report::list))
+        .route("/v1/status", get(page::status))
         .with_state(outlets.clone());
     let writing = Router::new()
         .route("/v1/revocations", native::publish())
@@ -121,7 +125,9 @@ pub fn router(
         .route("/readyz", get(operate::readyz))
         .route("/metrics", get(operate::metrics))
         .route("/openapi.json", get(operate::openapi))
-        .route("/", get(operate::index))
+        .route("/", get(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
         .with_state(outlets);
 
     native

@@ -11,6 +11,7 @@ pub mod form;
 pub mod introspect;
 mod list;
 pub mod operate;
+pub mod page;
 pub mod publisher;
 pub mod report;
 pub mod snapshot;
