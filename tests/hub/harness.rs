@@ -717,6 +717,7 @@ impl Process {
 
     /// The same on a database of this URL, and by a command that may have an environment or that runs the program in its own
     /// way. Of the place it needs the folder.
+    #[allow(dead_code, reason = "for the tests with faults")]
     pub fn launch_by(command: Command, url: &str, place: &Place, settings: &str, arguments: &[&str]) -> Self {
         Self::spawn(command, url, place, settings, SHUTDOWN, arguments)
     }
