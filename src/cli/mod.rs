@@ -123,7 +123,7 @@ pub async fn run(cli: Cli) -> u8 {
             return check_code(check::run(args).await);
         }
         Command::List(args) => list::run(args).await.map(|()| exit::OK),
-        Command::Watch(args) => watch::run(args).await.map(|never| match never {}),
+        Command::Watch(args) => watch::run(args).await.map(|()| exit::OK),
         Command::Source(command) => links::sources(command).await.map(|()| exit::OK),
         Command::Outlet(command) => links::outlets(command).await.map(|()| exit::OK),
         Command::Parked(command) => parked::run(command).await.map(|()| exit::OK),
