@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::feed::{self, Feed};
 use crate::http::Authenticator;
+use crate::http::admission::Admission;
 use crate::http::body::BodyBounds;
 use crate::http::server::Server;
 use crate::http::webhook::Webhooks;
@@ -57,7 +58,7 @@ pub struct Hub {
     addresses: Vec<SocketAddr>,
     intake: Intake,
     stop: CancellationToken,
-    cut: CancellationToken,
+    insist: CancellationToken,
     done: JoinHandle<Result<(), TaskDied>>,
 }
 
@@ -102,7 +103,7 @@ impl Hub {
         };
         let feed = Feed::new(store.clone(), ledger.clone(), clock.clone(), pace, metrics.clone());
 
-        let mut life = Lifecycle::default();
+        let mut life = Lifecycle::new(config.shutdown.drain);
         let (commits, committed) = mpsc::channel(256);
         life.spawn("committer", committer.run(commits, feed.applied()));
         let gate = Gate { store: store.clone(), migrate: config.migrate_on_start, rest: life.rest.clone() };
@@ -163,9 +164,10 @@ impl Hub {
             clock: clock.clone(),
         };
         let links = outlets::start::start(&config.outlets, &parts, &mut life);
-        let (closing, streams) = (life.soft.clone(), ledger.clone());
+        let (stopping, streams, draining) = (life.soft.clone(), ledger.clone(), metrics.clone());
         life.spawn("stopping", async move {
-            closing.cancelled().await;
+            stopping.cancelled().await;
+            draining.draining.set(1);
             streams.close();
         });
         let authenticator = Arc::new(Authenticator::new(&config.clients).with_tokens(issuers.clone(), {
@@ -184,15 +186,20 @@ impl Hub {
             clock: clock.clone(),
             blind: Default::default(),
             stopping: life.soft.clone(),
+            drain: life.drain.clone(),
+            admission: Admission::new(&config.limits, metrics.clone()),
+            small_load: config.limits.small_load,
         };
         let origins = Origins(config.cloudevents_origins.clone().into());
         let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone());
         let server = Server {
             router: router(authenticator, webhooks, origins, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
             header_timeout: config.limits.header_timeout,
+            stall_timeout: config.limits.stall_timeout,
             connections: Arc::new(Semaphore::new(config.limits.max_connections)),
             metrics,
-            stop: life.soft.clone(),
+            stopping: life.soft.clone(),
+            stop: life.closing.clone(),
             cut: life.hard.clone(),
             tasks: life.connections.clone(),
         };
@@ -205,9 +212,9 @@ impl Hub {
             life.spawn("listener", server.clone().run(listener));
         }
         announce(&config, &*store);
-        let (stop, cut) = (life.soft.clone(), life.hard.clone());
+        let (stop, insist) = (life.soft.clone(), life.insist.clone());
         let done = tokio::spawn(life.run(config.shutdown.grace));
-        Ok(Self { addresses, intake, stop, cut, done })
+        Ok(Self { addresses, intake, stop, insist, done })
     }
 
     /// The addresses it listens on.
@@ -220,15 +227,15 @@ impl Hub {
         &self.intake
     }
 
-    /// Begins to stop: no longer ready, no new connections, streams end, requests finish.
+    /// Begins to stop: no longer ready, no new streams, open ones leave, requests finish.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Cuts what is still open.
+    /// Cuts what is still open and waits for nothing.
     pub fn cut(&self) {
+        self.insist.cancel();
         self.stop.cancel();
-        self.cut.cancel();
     }
 
     /// Waits until the hub has ended.
@@ -256,13 +263,13 @@ impl sources::Known for Ledger {
 /// Runs a hub until SIGTERM or SIGINT. A second signal cuts what is still open.
 pub async fn serve(config: Config) -> Result<(), HubError> {
     let hub = Hub::start(config, Clock::system()).await?;
-    let (stop, cut) = (hub.stop.clone(), hub.cut.clone());
+    let (stop, insist) = (hub.stop.clone(), hub.insist.clone());
     let signals = tokio::spawn(async move {
         signal().await;
         tracing::info!("stopping; a second signal cuts what is still open");
         stop.cancel();
         signal().await;
-        cut.cancel();
+        insist.cancel();
     });
     let result = hub.wait().await;
     signals.abort();

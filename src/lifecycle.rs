@@ -2,14 +2,53 @@
 //! because a daemon that has lost its feed and still answers is worse than none.
 
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long sources and outlets may take to end when everything else that is asked from outside has.
 const LINKS_GRACE: Duration = Duration::from_secs(6);
+
+/// What tasks may still do when somebody insists on the end: a commit that is under way takes less.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Of the time in which streams leave, this much for each of them at the most: a hundred that come to another replica in a
+/// second are nothing to it.
+const FOR_EACH_STREAM: Duration = Duration::from_millis(10);
+
+/// How event streams leave a hub that stops: each at a moment of its own.
+#[derive(Clone, Default)]
+pub struct Drain {
+    streams: TaskTracker,
+    limit: Duration,
+    window: Arc<OnceLock<(Instant, Duration)>>,
+}
+
+impl Drain {
+    /// A stream has opened; it is open as long as what this returns lives.
+    pub fn enter(&self) -> TaskTrackerToken {
+        self.streams.token()
+    }
+
+    /// When a stream is to leave, now that the hub stops: at random, the same chance for every moment.
+    pub fn moment(&self) -> Instant {
+        let (began, window) = self.window();
+        began + window.mul_f64(rand::random())
+    }
+
+    /// Whoever asks first counts the streams, and none has left by then.
+    fn window(&self) -> (Instant, Duration) {
+        *self.window.get_or_init(|| {
+            let streams = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+            (Instant::now(), self.limit.min(FOR_EACH_STREAM.saturating_mul(streams)))
+        })
+    }
+}
 
 /// A task that should have lived has ended.
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +61,16 @@ pub struct TaskDied {
 /// The phases of stopping, and the tasks that each ends.
 #[derive(Default)]
 pub struct Lifecycle {
-    /// Soft: no longer ready, no new connections, streams end, requests finish.
+    /// Soft: no longer ready, no new streams, open ones leave.
     pub soft: CancellationToken,
+    /// The streams have left: no new connections, requests finish.
+    pub closing: CancellationToken,
     /// Hard: connections that are still open are cut.
     pub hard: CancellationToken,
+    /// Somebody insists: nothing is waited for any more.
+    pub insist: CancellationToken,
+    /// How the streams leave.
+    pub drain: Drain,
     /// Last: the tasks behind the connections end.
     pub rest: CancellationToken,
     /// Connections. They come and go.
@@ -38,6 +83,12 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
+    /// A life without tasks; at its end streams leave within `drain`.
+    pub fn new(drain: Duration) -> Self {
+        let drain = Drain { limit: drain, ..Drain::default() };
+        Self { drain, ..Self::default() }
+    }
+
     /// Starts a task that has to live as long as the hub.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.tasks.spawn(task);
@@ -50,8 +101,8 @@ impl Lifecycle {
         self.spawn(name, task);
     }
 
-    /// Waits until [`Lifecycle::soft`], then lets everything end in order: connections within `grace`, then the tasks.
-    /// An error when a task ended before it should.
+    /// Waits until [`Lifecycle::soft`], then lets everything end in order: streams, connections, both within `grace`, then
+    /// the tasks. An error when a task ended before it should.
     pub async fn run(mut self, grace: Duration) -> Result<(), TaskDied> {
         let died = tokio::select! {
             () = self.soft.cancelled() => None,
@@ -65,21 +116,49 @@ impl Lifecycle {
                 (!self.soft.is_cancelled()).then_some(TaskDied { name, how })
             }
         };
+        let end = Instant::now() + grace;
+        if died.is_some() {
+            // Half a hub is none to take leave from.
+            let _ = self.drain.window.set((Instant::now(), Duration::ZERO));
+        }
         self.soft.cancel();
+        self.drain.streams.close();
+        let leaving = Instant::now() + self.drain.limit;
+        self.until(self.drain.streams.wait(), leaving).await;
+        self.closing.cancel();
         self.connections.close();
-        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
+        if !self.until(self.connections.wait(), end).await {
             let open = self.connections.len();
             tracing::warn!(open, ?grace, "connections did not end in time and are cut");
         }
         self.hard.cancel();
         self.connections.wait().await;
         self.links.close();
-        if tokio::time::timeout(LINKS_GRACE, self.links.wait()).await.is_err() {
+        if !self.until(self.links.wait(), Instant::now() + LINKS_GRACE).await {
             tracing::warn!("sources or outlets did not end in time");
         }
         self.rest.cancel();
         // The committer finishes what it has, which the store's own time limit bounds.
-        while self.tasks.join_next().await.is_some() {}
+        let insist = self.insist.clone();
+        let tasks = async { while self.tasks.join_next().await.is_some() {} };
+        let limit = async {
+            insist.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = tasks => {}
+            () = limit => tracing::warn!("ending although not everything has ended"),
+        }
+        self.tasks.shutdown().await;
         died.map_or(Ok(()), Err)
+    }
+
+    /// Waits for something until a moment or until somebody insists on the end. False when there was no time left for it.
+    async fn until(&self, what: impl Future<Output = ()>, moment: Instant) -> bool {
+        tokio::select! {
+            () = what => true,
+            () = sleep_until(moment) => false,
+            () = self.insist.cancelled() => true,
+        }
     }
 }

@@ -88,8 +88,14 @@ metrics! {
     feed_age: IntGauge("feed_age_milliseconds");
     /// Open event streams. A fall means that gateways were cut off.
     streams: IntGauge("streams");
-    /// Event streams by how they ended (client, age, credential, shutdown). A rise of client means that somebody on the way cuts them, of credential that tokens live shorter than streams.
+    /// Event streams by how they ended (client, age, credential, stalled, shutdown). A rise of client means that somebody on the way cuts them, of credential that tokens live shorter than streams, of stalled that gateways stop reading.
     streams_ended: IntCounterVec("streams_ended_total", ["reason"]);
+    /// First loads (long lists and long replays) in progress. A rise towards limits.max_first_loads means that many gateways start at once.
+    first_loads: IntGauge("first_loads");
+    /// What was refused because there was no room, by budget (requests, large_bodies, streams, first_loads; with client_ in front when it was the share of one client). A rise means that gateways wait for their turn, or that a limit is too low.
+    admissions_refused: IntCounterVec("admissions_refused_total", ["reason"]);
+    /// 1 while the hub is stopping and event streams leave one after the other, else 0. A 1 that stays means that something does not end.
+    draining: IntGauge("draining");
     /// Bytes handed to event streams. A rise means more events or more streams.
     stream_bytes: IntCounter("stream_bytes_total");
     /// Requests by route, method and status. A rise of 401 or 403 means wrong credentials, of 503 that the hub does not know.
@@ -118,7 +124,9 @@ metrics! {
     connections: IntGauge("connections");
     /// Connections closed at once because of the limit. A rise means that gateways cannot connect.
     connections_refused: IntCounter("connections_refused_total");
-    /// Connections closed without a byte on the WSO2 paths, because the hub did not know yet. A rise after the start means that the store is away.
+    /// Connections cut by reason: stalled (the reader took nothing for limits.stall_timeout), stopping (still open after shutdown.grace). A rise of stalled means that gateways hang, or that something between swallows data.
+    connections_cut: IntCounterVec("connections_cut_total", ["reason"]);
+    /// Connections closed without a byte on the WSO2 paths, because the hub did not know yet or had no room. A rise after the start means that the store is away or the hub overloaded.
     wso2_hung_up: IntCounter("wso2_hung_up_total");
     /// Live revocations that readers of a kind cannot judge (array, legacy, object, etcd), once such a reader has come. A rise means tokens that are revoked here and accepted there.
     unjudged: IntGaugeVec("unjudged_revocations", ["reader"]);

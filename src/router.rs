@@ -1,20 +1,23 @@
 //! All routes, in one place.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderMap;
+use axum::extract::{Extension, MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, options, post, put};
 
 use crate::config::{SourceKind, Wso2};
+use crate::http::admission::{self, Door, HangsUp};
+use crate::http::flow::Flow;
 use crate::http::webhook::{self, Webhooks};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
-use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, snapshot, wso2};
+use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, page, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
 use crate::sources::native::Origins;
 use crate::sources::start::Served;
@@ -32,6 +35,7 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/introspect", &["post"]),
     ("/v1/sources", &["get"]),
     ("/v1/outlets", &["get"]),
+    ("/v1/status", &["get"]),
     ("/v1/parked", &["get"]),
     ("/v1/parked/{number}", &["get", "delete"]),
     ("/v1/parked/{number}/replay", &["post"]),
@@ -40,6 +44,8 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/metrics", &["get"]),
     ("/openapi.json", &["get"]),
     ("/", &["get"]),
+    ("/page.css", &["get"]),
+    ("/page.js", &["get"]),
 ];
 
 /// The paths of sources that serve and of the proxy as they are by default, as in the OpenAPI document.
@@ -68,12 +74,14 @@ pub fn router(
     proxy: Option<Arc<Proxy>>,
 ) -> Router {
     let metrics = outlets.metrics.clone();
+    let door = Door { admission: outlets.admission.clone(), hangs_up: hangs_up(wso2_paths, &sources) };
     let reading = Router::new()
         .route("/v1/revocations", get(snapshot::list))
         .route("/v1/revocations/{id}", get(snapshot::one))
         .route("/v1/check", get(check::by_claims).post(check::by_token))
         .route("/v1/events", get(events::events))
         .route("/v1/outlets", get(outlets::report::list))
+        .route("/v1/status", get(page::status))
         .with_state(outlets.clone());
     let writing = Router::new()
         .route("/v1/revocations", native::publish())
@@ -88,11 +96,11 @@ pub fn router(
     let mut foreign = Router::new();
     for entry in wso2_paths {
         let shape = entry.shape;
-        let handler = move |state: State<SharedOutlets>, caller: Caller, headers: HeaderMap| {
-            wso2::revoked_jwt(state, caller, headers, shape)
-        };
-        let path = format!("{}/revokedjwt", entry.base_path.trim_end_matches('/'));
-        foreign = foreign.route(&path, get(handler));
+        let handler =
+            move |state: State<SharedOutlets>, caller: Caller, flow: Option<Extension<Flow>>, headers: HeaderMap| {
+                wso2::revoked_jwt(state, caller, flow, headers, shape)
+            };
+        foreign = foreign.route(&revoked_jwt(entry), get(handler));
     }
     let mut others = Router::new();
     if let Some(proxy) = proxy {
@@ -117,7 +125,9 @@ pub fn router(
         .route("/readyz", get(operate::readyz))
         .route("/metrics", get(operate::metrics))
         .route("/openapi.json", get(operate::openapi))
-        .route("/", get(operate::index))
+        .route("/", get(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
         .with_state(outlets);
 
     native
@@ -131,8 +141,32 @@ pub fn router(
             Problem::new(Code::MethodNotAllowed, "this path does not have this method; see the header Allow")
         })
         .fallback(|| async { Problem::new(Code::NotFound, "there is nothing here; see /openapi.json") })
+        .layer(from_fn_with_state(door, admission::admit))
         .layer(from_fn_with_state(metrics, count))
         .layer(from_fn(version))
+}
+
+fn revoked_jwt(entry: &Wso2) -> String {
+    format!("{}/revokedjwt", entry.base_path.trim_end_matches('/'))
+}
+
+/// The routes of etcd's directory under a path: two spellings of the directory, and its keys.
+fn etcd_routes(path: &str) -> [[String; 3]; 2] {
+    let name = path.trim_start_matches("/v2/keys/");
+    ["v2", "v3"].map(|version| {
+        let directory = format!("/{version}/keys/{name}");
+        [directory.clone(), format!("{directory}/"), format!("{directory}/{{*key}}")]
+    })
+}
+
+/// Those who read on these routes take any answer for success.
+fn hangs_up(wso2_paths: &[Wso2], sources: &SharedSources) -> HangsUp {
+    let etcd = sources.running.iter().filter(|running| running.source.kind == SourceKind::Etcd);
+    let etcd = etcd.filter_map(|running| running.source.serves()).flat_map(|path| etcd_routes(&path).concat());
+    let routes: HashSet<String> = wso2_paths.iter().map(revoked_jwt).chain(etcd).collect();
+    Arc::new(move |route: &str, method: &Method| {
+        matches!(*method, Method::GET | Method::HEAD) && routes.contains(route)
+    })
 }
 
 /// The paths of the configured sources that serve.
@@ -156,12 +190,10 @@ fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<
                 let name = path.trim_start_matches("/v2/keys/").to_owned();
                 let clock = running.inbox.clock.clone();
                 let directory = Directory { outlets: outlets.clone(), name: name.as_str().into(), clock };
-                for version in ["v2", "v3"] {
-                    let dir = format!("/{version}/keys/{name}");
-                    let key = format!("{dir}/{{*key}}");
+                for [dir, slashed, key] in etcd_routes(&path) {
                     let reading = Router::new()
                         .route(&dir, get(outlets::etcd::list))
-                        .route(&format!("{dir}/"), get(outlets::etcd::list))
+                        .route(&slashed, get(outlets::etcd::list))
                         .route(&key, get(outlets::etcd::one))
                         .route_layer(signed_in())
                         .route_layer(from_fn_with_state(outlets.clone(), wso2::hang_up_unless_loaded))

@@ -1,24 +1,6 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use revocation_hub::formats::message::{self, Options, Unreadable};
-use revocation_hub::formats::wso2::translate::Untyped;
+#[path = "../bodies/message.rs"]
+mod body;
 
-const TYPES: [Option<&str>; 6] = [
-    None,
-    Some("amqp/map"),
-    Some("jms/map-message"),
-    Some("application/json"),
-    Some("application/x-ndjson"),
-    Some("application/cloudevents+json"),
-];
-
-// The first byte picks the content type.
-fuzz_target!(|input: &[u8]| {
-    let Some((first, body)) = input.split_first() else { return };
-    let options = Options { max_items: 100, untyped: Untyped::Both };
-    match message::decode(TYPES[usize::from(*first) % TYPES.len()], body, &options) {
-        Ok(decoded) => assert!(decoded.revocations.len() <= 2 * options.max_items),
-        Err(unreadable) => assert!(Unreadable::REASONS.contains(&unreadable.reason())),
-    }
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::run(input));

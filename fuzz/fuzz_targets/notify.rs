@@ -1,12 +1,6 @@
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use revocation_hub::formats::wso2::translate::{self, Untyped};
-use revocation_hub::formats::wso2::{notify, text};
+#[path = "../bodies/notify.rs"]
+mod body;
 
-fuzz_target!(|body: &[u8]| {
-    let Ok(event) = notify::decode(body) else { return };
-    // What comes in by a call must be fit to go out on the topic.
-    let _ = text::encode(&event);
-    let _ = translate::event(event, Untyped::Both);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::run(input));

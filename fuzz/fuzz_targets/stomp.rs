@@ -1,23 +1,6 @@
 #![no_main]
 
-use bytes::BytesMut;
-use libfuzzer_sys::fuzz_target;
-use revocation_hub::brokers::stomp::frame::{Decoder, Item};
+#[path = "../bodies/stomp.rs"]
+mod body;
 
-/// Everything in `bytes`, when they arrive in pieces of this size; `None` when they are not STOMP.
-fn decode(bytes: &[u8], piece: usize) -> Option<Vec<Item>> {
-    let (mut decoder, mut buffer, mut items) = (Decoder::new(64), BytesMut::new(), Vec::new());
-    for piece in bytes.chunks(piece) {
-        buffer.extend_from_slice(piece);
-        while let Some(item) = decoder.decode(&mut buffer).ok()? {
-            items.push(item);
-        }
-    }
-    Some(items)
-}
-
-fuzz_target!(|bytes: &[u8]| {
-    let Some((first, bytes)) = bytes.split_first() else { return };
-    // However the network cuts them.
-    assert_eq!(decode(bytes, usize::MAX), decode(bytes, usize::from(*first) + 1));
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| body::run(input));

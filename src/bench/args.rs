@@ -67,6 +67,10 @@ pub struct Args {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub missed: Option<u64>,
 
+    /// Readers that ask for everything and read nothing, for the section overload [default: 100, with --quick 20].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=128))]
+    pub stalled: Option<u64>,
+
     /// Seconds per cell of ingest and fan-out [default: 10, with --quick 2].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: Option<u64>,
@@ -85,6 +89,9 @@ pub enum Section {
     Memory,
     /// Reading what was missed.
     Catchup,
+    /// Many streams and entries together with readers that stand still: memory, and what others notice. Only when it is
+    /// named, because it takes minutes.
+    Overload,
 }
 
 /// [`Args`] with every default filled in.
@@ -96,6 +103,7 @@ pub struct Plan {
     pub rates: Vec<u64>,
     pub idle_streams: usize,
     pub missed: u64,
+    pub stalled: usize,
     pub cell: Duration,
 }
 
@@ -111,18 +119,20 @@ impl Plan {
             rates: or(&args.rates, &[10, 100]),
             idle_streams: usize::try_from(args.idle_streams.unwrap_or(by(10_000, 2_000))).unwrap_or(usize::MAX),
             missed: args.missed.unwrap_or(by(100_000, 20_000)),
+            stalled: usize::try_from(args.stalled.unwrap_or(by(100, 20))).unwrap_or(usize::MAX),
             cell: Duration::from_secs(args.seconds.unwrap_or(by(10, 2))),
         }
     }
 
     pub fn wants(&self, section: Section) -> bool {
-        self.only.is_empty() || self.only.contains(&section)
+        let unnamed = self.only.is_empty() && section != Section::Overload;
+        unnamed || self.only.contains(&section)
     }
 
     /// The most sockets of ours that are open at once.
     pub fn most_sockets(&self) -> usize {
         let streams = if self.wants(Section::Fanout) { self.streams.iter().copied().max().unwrap_or(0) } else { 0 };
-        let idle = if self.wants(Section::Memory) { self.idle_streams } else { 0 };
+        let idle = if self.wants(Section::Memory) || self.wants(Section::Overload) { self.idle_streams } else { 0 };
         streams.max(idle) + 256
     }
 }

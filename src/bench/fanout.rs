@@ -80,6 +80,19 @@ pub fn run(
     Ok(faults)
 }
 
+/// Events of one rate on open streams, beginning with number `first`.
+pub fn steady(
+    target: &Target,
+    board: &Board,
+    stop: &Stop,
+    first: u64,
+    rate: u64,
+    events: u64,
+    faults: &mut Faults,
+) -> Row {
+    Cell { target, board, stop, first }.open_loop(rate, events, faults)
+}
+
 /// A measurement on open streams, with events from number `first` on.
 struct Cell<'a> {
     target: &'a Target,

@@ -36,6 +36,11 @@ impl Resident {
         }
     }
 
+    /// The size, if it could be read.
+    pub fn bytes(self) -> Option<u64> {
+        self.bytes
+    }
+
     fn per(before: Self, after: Self, count: u64) -> Option<f64> {
         Some((after.bytes? as f64 - before.bytes? as f64) / count as f64).filter(|_| count > 0)
     }
@@ -88,6 +93,13 @@ fn row(load: String, name: &'static str, before: Resident, after: Resident, coun
         "MiB",
     );
     row.remark(if per.is_some() { before.how.to_owned() } else { format!("{} cannot be read", before.how) })
+}
+
+/// The most that our child ever had resident, in bytes (VmHWM, proc(5)).
+pub fn peak(server: &Server) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", server.pid?)).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// `Pss` of a smaps_rollup, in bytes.

@@ -11,6 +11,7 @@ mod http;
 mod ingest;
 mod marker;
 mod memory;
+mod overload;
 mod post;
 mod progress;
 mod response;
@@ -165,6 +166,15 @@ impl Bench {
             self.section("snapshot", |bench, server| bench.full(server, &plan));
         } else if plan.wants(Section::Catchup) {
             self.section("catch-up", |bench, server| bench.catch_up(server, plan.missed));
+        }
+        if plan.wants(Section::Overload) {
+            self.section("overload", |bench, server| {
+                let (stop, progress) = (bench.stop.clone(), bench.progress);
+                let faults = overload::run(server, &plan, &stop, progress, &mut bench.rows)?;
+                bench.faults.missing += faults.missing;
+                bench.faults.duplicates += faults.duplicates;
+                Ok(())
+            });
         }
         self.progress.clear();
         Report { header: self.header(), rows: self.rows, faults: self.faults, died: self.died, json: self.args.json }

@@ -76,26 +76,30 @@ pub struct Problem {
     pub status: u16,
     /// The kind of problem, in words.
     pub title: String,
-    /// This very problem, in words.
+    /// This very problem, in words. On foreign paths it has the name that it has there (RFC 8935 §2.3, RFC 6749 §5.2,
+    /// Azure API Management).
+    #[serde(alias = "description", alias = "error_description", alias = "message")]
     pub detail: String,
-    /// The stable name of the kind.
+    /// The stable name of the kind, on foreign paths that of their standard.
+    #[serde(alias = "err", alias = "error")]
     pub code: String,
     /// Which item of many, from 0.
     pub index: Option<u64>,
 }
 
+impl Problem {
+    /// What the hub says, without advice.
+    pub fn said(&self) -> String {
+        let text = [&self.detail, &self.title].into_iter().find(|t| !t.is_empty());
+        let text = text.map_or_else(|| "the hub refused".to_owned(), |text| plain(text).into_owned());
+        let code = if self.code.is_empty() { String::new() } else { format!(" {}", plain(&self.code)) };
+        format!("{text} ({}{code})", self.status)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = [&self.detail, &self.title].into_iter().find(|t| !t.is_empty());
-        match text {
-            Some(text) => f.write_str(&plain(text))?,
-            None => f.write_str("the hub refused")?,
-        }
-        write!(f, " ({}", self.status)?;
-        if !self.code.is_empty() {
-            write!(f, " {}", plain(&self.code))?;
-        }
-        f.write_str(")")?;
+        f.write_str(&self.said())?;
         match self.status {
             401 => f.write_str("; say who you are with --bearer-file, or --user and --password-file"),
             403 => f.write_str("; this client lacks a scope or the issuer, see [[clients]] of the hub"),
@@ -174,7 +178,8 @@ impl Connection {
     }
 }
 
-fn setting(key: &str, message: impl Into<String>) -> ConfigError {
+/// A wrong value of an option.
+pub fn setting(key: &str, message: impl Into<String>) -> ConfigError {
     ConfigError::Invalid { key: key.into(), message: message.into() }
 }
 
@@ -191,12 +196,21 @@ impl Client {
 
     /// The same without a limit on the whole, for streams and long lists.
     pub fn endless(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let request = self.bare(method, path);
         match &self.login {
             Login::None => request,
             Login::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
             Login::Bearer(token) => request.bearer_auth(token.expose()),
         }
+    }
+
+    /// A request without credentials: it brings its own, or needs none.
+    pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).timeout(TIMEOUT)
+    }
+
+    fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
     }
 
     /// Sends it; anything but a success is an error in words.

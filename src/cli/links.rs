@@ -31,7 +31,17 @@ pub enum SourceCommand {
     List(Args),
     /// Send what a foreign system would send, and see whether it arrives
     #[command(after_help = source_test::AFTER_HELP)]
-    Test(source_test::Args),
+    Test(Box<source_test::Args>),
+}
+
+impl SourceCommand {
+    /// Whether the options fit together.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            SourceCommand::List(_) => Ok(()),
+            SourceCommand::Test(args) => args.check(),
+        }
+    }
 }
 
 /// What can be done with outlets.
@@ -56,7 +66,7 @@ pub struct Args {
 pub async fn sources(command: SourceCommand) -> anyhow::Result<()> {
     match command {
         SourceCommand::List(args) => list(args, "sources").await,
-        SourceCommand::Test(args) => source_test::run(args).await,
+        SourceCommand::Test(args) => source_test::run(*args).await,
     }
 }
 
@@ -77,20 +87,22 @@ async fn list(args: Args, room: &str) -> anyhow::Result<()> {
         output::Status::new().note(&format!("no {room} are configured; see [[{room}]] in the hub's configuration"));
         return Ok(());
     }
-    let heading = ["NAME", "KIND", "STATE", "SINCE", "DELIVERED", "SET ASIDE", "LAG", "LAST ERROR"].map(String::from);
+    let heading = ["NAME", "KIND", "STATE", "SINCE", "DELIVERED", "LAST", "SET ASIDE", "FAILED", "LAG", "LAST ERROR"];
+    let heading = heading.map(String::from);
     let rows: Vec<_> = std::iter::once(heading).chain(all.iter().map(row)).collect();
     Ok(output::table(&rows)?)
 }
 
-fn row(link: &Value) -> [String; 8] {
+fn row(link: &Value) -> [String; 10] {
     let time = |key: &str| link[key].as_i64().map_or_else(String::new, output::time);
     let error = match output::text(link, "last_error") {
         error if error.is_empty() => error,
         error => format!("{} {error}", time("last_error_at")),
     };
     let text = |key: &str| output::text(link, key);
-    let (delivered, set_aside, lag) = (text("delivered"), text("set_aside"), text("lag"));
-    [text("name"), text("kind"), text("state"), time("since"), delivered, set_aside, lag, error]
+    let (delivered, last) = (text("delivered"), time("last_success"));
+    let (set_aside, failures, lag) = (text("set_aside"), text("failures"), text("lag"));
+    [text("name"), text("kind"), text("state"), time("since"), delivered, last, set_aside, failures, lag, error]
 }
 
 #[cfg(test)]
@@ -101,11 +113,12 @@ mod tests {
     fn a_row_says_what_is_wrong_and_since_when() {
         let link = serde_json::json!({
             "name": "broker", "kind": "amqp", "state": "waiting", "since": 0, "failures": 3, "delivered": 7, "set_aside": 1,
+            "last_success": 30,
             "last_error": "refused\u{1b}[2J", "last_error_at": 60,
         });
-        let expected = ["broker", "amqp", "waiting", "1970-01-01T00:00:00Z", "7", "1", ""];
+        let expected = ["broker", "amqp", "waiting", "1970-01-01T00:00:00Z", "7", "1970-01-01T00:00:30Z", "1", "3", ""];
         let shown = row(&link);
-        assert_eq!(shown[..7], expected);
-        assert_eq!(shown[7], "1970-01-01T00:01:00Z refused\\u{1b}[2J");
+        assert_eq!(shown[..9], expected);
+        assert_eq!(shown[9], "1970-01-01T00:01:00Z refused\\u{1b}[2J");
     }
 }

@@ -124,7 +124,10 @@ pub async fn run(cli: Cli) -> u8 {
         }
         Command::List(args) => list::run(args).await.map(|()| exit::OK),
         Command::Watch(args) => watch::run(args).await.map(|()| exit::OK),
-        Command::Source(command) => links::sources(command).await.map(|()| exit::OK),
+        Command::Source(command) => {
+            command.check().unwrap_or_else(|why| usage("source test", &why));
+            links::sources(command).await.map(|()| exit::OK)
+        }
         Command::Outlet(command) => links::outlets(command).await.map(|()| exit::OK),
         Command::Parked(command) => parked::run(command).await.map(|()| exit::OK),
         Command::Export(args) => transfer::export(args).await.map(|()| exit::OK),
@@ -158,14 +161,18 @@ fn report(error: &anyhow::Error) {
     }
 }
 
-/// Ends the process as clap does when the options do not fit together.
+/// Ends the process as clap does when the options do not fit together. `command` is its name, a subcommand behind a blank.
 fn usage(command: &str, why: &str) -> ! {
     let mut all = Cli::command();
     all.build();
-    match all.find_subcommand_mut(command) {
-        Some(command) => command.error(ErrorKind::ArgumentConflict, why).exit(),
-        None => all.error(ErrorKind::ArgumentConflict, why).exit(),
+    let mut found = &mut all;
+    for name in command.split(' ') {
+        if found.find_subcommand(name).is_none() {
+            break;
+        }
+        found = found.find_subcommand_mut(name).expect("it was there a moment ago");
     }
+    found.error(ErrorKind::ArgumentConflict, why).exit()
 }
 
 #[cfg(test)]

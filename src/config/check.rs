@@ -65,6 +65,8 @@ impl Config {
             ("bookmark_interval", self.bookmark_interval),
             ("limits.header_timeout", self.limits.header_timeout),
             ("limits.body_timeout", self.limits.body_timeout),
+            ("limits.stall_timeout", self.limits.stall_timeout),
+            ("limits.retry_after", self.limits.retry_after),
             ("store.timeout", self.store.timeout),
             ("store.poll_interval", self.store.poll_interval),
             ("store.prune_interval", self.store.prune_interval),
@@ -79,6 +81,11 @@ impl Config {
             ("limits.max_body_bytes", self.limits.max_body_bytes),
             ("limits.max_items", self.limits.max_items),
             ("limits.max_connections", self.limits.max_connections),
+            ("limits.max_streams", self.limits.max_streams),
+            ("limits.max_first_loads", self.limits.max_first_loads),
+            ("limits.max_requests", self.limits.max_requests),
+            ("limits.max_large_bodies", self.limits.max_large_bodies),
+            ("limits.client_share", self.limits.client_share.into()),
             ("limits.max_text", self.limits.max_text),
             ("limits.max_reason", self.limits.max_reason),
             ("limits.max_parked", self.limits.max_parked),
@@ -89,6 +96,24 @@ impl Config {
             if count == 0 {
                 return Err(ConfigError::invalid(key, "0 is not accepted; use at least 1"));
             }
+        }
+        if self.limits.client_share > 100 {
+            return Err(ConfigError::invalid("limits.client_share", "is a percentage; use 1 to 100"));
+        }
+        if self.limits.max_streams >= self.limits.max_connections {
+            let message = format!(
+                "{} is not less than limits.max_connections ({}), so event streams could leave no connection to ask anything",
+                self.limits.max_streams, self.limits.max_connections
+            );
+            return Err(ConfigError::invalid("limits.max_streams", message));
+        }
+        if self.shutdown.drain >= self.shutdown.grace {
+            let message = format!(
+                "{} is not shorter than shutdown.grace ({}), within which everything has to end",
+                humantime::format_duration(self.shutdown.drain),
+                humantime::format_duration(self.shutdown.grace)
+            );
+            return Err(ConfigError::invalid("shutdown.drain", message));
         }
         if self.feed.max_lag <= self.store.poll_interval {
             let message = format!(

@@ -108,6 +108,24 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Open connections, streams included.
     pub max_connections: usize,
+    /// How long a reader may take nothing.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub stall_timeout: Duration,
+    /// Open event streams.
+    pub max_streams: usize,
+    /// Long lists and long replays at once.
+    pub max_first_loads: usize,
+    /// Lists and replays of up to so many revocations are not counted as first loads.
+    pub small_load: usize,
+    /// Requests that wait for their answer at once.
+    pub max_requests: usize,
+    /// Large request bodies at once.
+    pub max_large_bodies: usize,
+    /// What one client may take of these budgets, percent.
+    pub client_share: u8,
+    /// The longest `Retry-After` for what finds no room.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub retry_after: Duration,
     /// Bytes of a `jti`, `sub`, `iss` and the like.
     pub max_text: usize,
     /// Bytes of a reason.
@@ -190,6 +208,9 @@ pub struct Shutdown {
     /// Time between the first signal and the end of whatever is still running.
     #[serde(deserialize_with = "duration::deserialize")]
     pub grace: Duration,
+    /// Within it open event streams are ended one after the other.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub drain: Duration,
 }
 
 /// What is logged and how.
@@ -259,6 +280,14 @@ impl Default for Limits {
             header_timeout: 30 * SECOND,
             body_timeout: 30 * SECOND,
             max_connections: 20_000,
+            stall_timeout: 30 * SECOND,
+            max_streams: 16_000,
+            max_first_loads: 128,
+            small_load: 10_000,
+            max_requests: 2000,
+            max_large_bodies: 32,
+            client_share: 75,
+            retry_after: 10 * SECOND,
             max_text: 1024,
             max_reason: 512,
             max_parked: 10_000,
@@ -294,7 +323,7 @@ impl Default for Streams {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { grace: 20 * SECOND }
+        Self { grace: 20 * SECOND, drain: 10 * SECOND }
     }
 }
 

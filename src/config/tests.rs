@@ -242,6 +242,13 @@ fn what_makes_no_sense_is_refused() {
         ("bookmark_interval = 0".into(), "bookmark_interval: 0 is not accepted"),
         ("[store]\nmax_connections = 0".into(), "store.max_connections: 0 is not accepted"),
         ("[feed]\nmax_lag = \"1s\"".into(), "feed.max_lag: 1s is not longer"),
+        (
+            "[limits]\nmax_connections = 16000".into(),
+            "limits.max_streams: 16000 is not less than limits.max_connections",
+        ),
+        ("[limits]\nclient_share = 101".into(), "limits.client_share: is a percentage"),
+        ("[limits]\nclient_share = 0".into(), "limits.client_share: 0 is not accepted"),
+        ("[shutdown]\ngrace = \"10s\"".into(), "shutdown.drain: 10s is not shorter than shutdown.grace (10s)"),
         ("database_url = \"\"".into(), "database_url: is empty"),
         ("[[wso2]]\nbase_path = \"internal\"\nshape = \"array\"".into(), "begins with /"),
         ("[[wso2]]\nbase_path = \"/a/{b}\"\nshape = \"array\"".into(), "begins with /"),

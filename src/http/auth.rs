@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::admission::Ticket;
 use super::problem::{Code, Problem};
 use crate::config::{Client, Scope};
 use crate::issuers::{Issuers, SignedIn, VerifyError};
@@ -45,6 +46,12 @@ impl Caller {
         self.scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope))
     }
 
+    /// Whose share of the budgets it uses. `None` for those whom nobody can tell apart: without clients everybody has one
+    /// name, and most have one address.
+    pub fn account(&self) -> Option<&Arc<str>> {
+        self.scopes.is_some().then_some(&self.name)
+    }
+
     /// An error that names the scope, when the caller lacks it.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.may(scope) {
@@ -60,7 +67,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let missing = || Problem::new(Code::Internal, "the route is not behind authentication");
-        parts.extensions.get::<Caller>().cloned().ok_or_else(missing)
+        let caller = parts.extensions.get::<Caller>().cloned().ok_or_else(missing)?;
+        if let Some(ticket) = parts.extensions.get::<Ticket>() {
+            ticket.belongs_to(&caller)?;
+        }
+        Ok(caller)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Errors as problem documents (RFC 9457), with stable codes. This is the one list of them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -92,6 +94,8 @@ codes! {
     StoreUnavailable = SERVICE_UNAVAILABLE "store_unavailable";
     /// More is waiting than can be committed in time.
     Busy = SERVICE_UNAVAILABLE "busy";
+    /// As much of this is going on as there is room for.
+    Overloaded = SERVICE_UNAVAILABLE "overloaded";
     /// The hub is stopping.
     Stopping = SERVICE_UNAVAILABLE "stopping";
 }
@@ -103,18 +107,27 @@ pub struct Problem {
     detail: String,
     index: Option<usize>,
     challenges: Vec<HeaderValue>,
+    /// With 503: `Retry-After` is a random number of seconds up to this one.
+    retry_within: u64,
 }
 
 impl Problem {
     /// A problem with its particulars. `detail` is for people and must hold no token and no secret.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), index: None, challenges: Vec::new() }
+        Self { code, detail: detail.into(), index: None, challenges: Vec::new(), retry_within: 3 }
     }
 
     /// Says which item of the request it is about, from 0.
     #[must_use]
     pub fn at(mut self, index: usize) -> Self {
         self.index = Some(index);
+        self
+    }
+
+    /// With 503: asks to come back after 1 s or later, at the latest after this time.
+    #[must_use]
+    pub fn retry_within(mut self, limit: Duration) -> Self {
+        self.retry_within = limit.as_secs().max(1);
         self
     }
 
@@ -159,8 +172,8 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            // 1 to 3 seconds, so that those who were refused together do not come back together.
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(1 + rand::random::<u16>() % 3));
+            // At random, so that those who were refused together do not come back together.
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1..=self.retry_within)));
         }
         for challenge in self.challenges {
             headers.append(header::WWW_AUTHENTICATE, challenge);

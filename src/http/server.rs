@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::flow::{Flow, Paced};
 use crate::metrics::Metrics;
 
 /// A response that is not sent: the connection is closed without a byte instead. For clients that take any HTTP answer
@@ -49,10 +51,14 @@ pub struct Server {
     pub router: Router,
     /// From the first byte of a connection or request to the end of its header.
     pub header_timeout: Duration,
+    /// How long a reader may take nothing although there is something to send.
+    pub stall_timeout: Duration,
     /// Shared by all listeners.
     pub connections: Arc<Semaphore>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Answers say from here on that the connection ends with them, so that clients ask another replica next.
+    pub stopping: CancellationToken,
     /// No new connections or requests from here on; open ones finish.
     pub stop: CancellationToken,
     /// Connections that are still open are cut.
@@ -85,16 +91,18 @@ impl Server {
             self.metrics.connections_refused.inc();
             return;
         };
-        // Events are small and must not wait for more to come.
-        let _ = stream.set_nodelay(true);
+        let stream = Paced::new(stream, self.stall_timeout);
+        let flow = stream.flow();
         let (router, metrics) = (self.router.clone(), self.metrics.clone());
-        let (stop, cut) = (self.stop.clone(), self.cut.clone());
+        let (stopping, stop, cut) = (self.stopping.clone(), self.stop.clone(), self.cut.clone());
         let header_timeout = self.header_timeout;
         self.tasks.spawn(async move {
             metrics.connections.inc();
             // Boxed, because hyper keeps room for this future as long as the connection lives, and a stream lives long.
-            let service =
-                service_fn(move |request: hyper::Request<Incoming>| Box::pin(answer(router.clone(), request)));
+            let known = flow.clone();
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                Box::pin(answer(router.clone(), known.clone(), stopping.clone(), request))
+            });
             let mut connection = std::pin::pin!(
                 http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -111,9 +119,12 @@ impl Server {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         _ = &mut connection => {}
-                        () = cut.cancelled() => {}
+                        () = cut.cancelled() => metrics.connections_cut.with_label_values(&["stopping"]).inc(),
                     }
                 }
+            }
+            if flow.is_stalled() {
+                metrics.connections_cut.with_label_values(&["stalled"]).inc();
             }
             metrics.connections.dec();
             drop(permit);
@@ -121,8 +132,17 @@ impl Server {
     }
 }
 
-async fn answer(router: Router, request: hyper::Request<Incoming>) -> Result<Response, HungUp> {
-    let request: Request = request.map(Body::new);
-    let response = router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
+async fn answer(
+    router: Router,
+    flow: Flow,
+    stopping: CancellationToken,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, HungUp> {
+    let mut request: Request = request.map(Body::new);
+    request.extensions_mut().insert(flow);
+    let mut response = router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
+    if stopping.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(response) }
 }

@@ -15,6 +15,7 @@
 mod credentials;
 mod fetch;
 mod keys;
+mod unverified;
 mod verify;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use credentials::{ACCESS_TOKEN, SignedIn};
+pub use unverified::Unverified;
 pub use verify::{Expect, Verified, VerifyError};
 
 use crate::clock::Clock;

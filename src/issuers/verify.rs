@@ -1,14 +1,11 @@
 //! Checking a JWT against the configured issuers.
 
 use jsonwebtoken::Algorithm;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::Issuers;
-use super::keys;
+use super::{Issuers, Unverified, keys};
 use crate::revocation::Claims;
-use crate::revocation::token::{self, Jwt, Token};
+use crate::revocation::token::Jwt;
 
 /// What a kind of token has to be, besides well signed.
 #[derive(Clone, Debug, Default)]
@@ -99,47 +96,6 @@ impl VerifyError {
     }
 }
 
-/// `typ` and `alg` as they stand in the header.
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    typ: Option<String>,
-    /// Extensions that have to be understood (RFC 7515 §4.1.11); none is. `null` is there as well.
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-    /// Whether the payload is encoded, which that of a JWT has to be (RFC 7797 §7).
-    b64: Option<bool>,
-}
-
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
-}
-
-/// The claims; one that is there twice could be read in two ways.
-struct Unique(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Unique;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unique, A::Error> {
-                let mut claims = Map::new();
-                while let Some((name, value)) = members.next_entry::<String, Value>()? {
-                    if claims.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a claim is there twice"));
-                    }
-                }
-                Ok(Unique(claims))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
 impl Issuers {
     /// Checks a token. Whether it is *revoked* is another question.
     pub async fn verify(&self, text: &str, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
@@ -150,25 +106,16 @@ impl Issuers {
     }
 
     async fn check(&self, text: &str, expect: &Expect<'_>) -> Result<Verified, VerifyError> {
-        let Ok(Token::Jwt(jwt)) = token::read(text) else { return Err(VerifyError::Malformed) };
-        let header: Header = segment(text, 0).ok_or(VerifyError::Malformed)?;
-        if header.crit || header.b64 == Some(false) {
-            return Err(VerifyError::Malformed);
-        }
-        let Unique(claims) = segment(text, 1).ok_or(VerifyError::Malformed)?;
-        if !expect.types.is_empty() {
-            let typ = header.typ.unwrap_or_default().to_ascii_lowercase();
-            let typ = typ.strip_prefix("application/").unwrap_or(&typ);
-            if !expect.types.contains(&typ) {
-                return Err(VerifyError::Type);
-            }
+        let Unverified { jwt, alg, typ, claims } = Unverified::read(text)?;
+        if !expect.types.is_empty() && !expect.types.contains(&&*typ) {
+            return Err(VerifyError::Type);
         }
         let iss = jwt.claims.iss.clone().flatten().ok_or(VerifyError::Issuer)?;
         if expect.issuers.is_some_and(|meant| !meant.contains(&iss)) {
             return Err(VerifyError::Issuer);
         }
         let issuer = self.find(&iss).ok_or(VerifyError::Issuer)?;
-        let algorithm = issuer.config.algorithms.iter().copied().find(|a| format!("{a:?}") == header.alg);
+        let algorithm = issuer.config.algorithms.iter().copied().find(|a| format!("{a:?}") == alg);
         let algorithm = keys::of(algorithm.ok_or(VerifyError::Algorithm)?);
 
         let kid = jwt.claims.kid.as_deref();
@@ -199,12 +146,6 @@ impl Issuers {
         }
         Ok(Verified { jwt, issuer: iss, claims })
     }
-}
-
-fn segment<T: for<'de> Deserialize<'de>>(text: &str, at: usize) -> Option<T> {
-    use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.split('.').nth(at)?).ok()?;
-    serde_json::from_slice(&bytes).ok()
 }
 
 /// Whether one of the keys has signed the token. Nothing of the text is read here: that was done before, strictly.

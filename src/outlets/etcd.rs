@@ -44,9 +44,11 @@ pub async fn list(Shared(directory): Shared<Directory>, caller: Caller) -> Resul
     let ledger = directory.outlets.ledger.clone();
     let Some(cursor) = ledger.cursor() else { return Ok(HangUp.into_response()) };
     directory.outlets.blind.reads(Reader::Etcd, &ledger.stats(), &directory.outlets.metrics);
+    let load = directory.outlets.load(&caller, 0)?;
     let answer = headers(Some(&cursor));
     let Cursor { epoch, seq: head } = cursor;
     let body = Body::from_stream(async_stream::stream! {
+        let _load = load;
         let dir = format!("/{}", directory.name);
         yield Ok(format!(r#"{{"action":"get","node":{{"key":"{dir}","dir":true,"nodes":["#).into_bytes());
         let (mut after, mut first) = (0, true);

@@ -1,26 +1,32 @@
 //! `GET /v1/events`: server-sent events (HTML Living Standard §9.2).
 //!
 //! The whole life of a stream is in `stream`: place the cursor, greet, replay, follow. A stream is one cursor and a
-//! wake-up; what it has not read yet waits in the ledger, so a slow client delays nobody and loses nothing.
+//! wake-up; what it has not read yet waits in the ledger, so a slow client delays nobody and loses nothing. What it is
+//! being sent is handed over in small pieces, each when the socket has taken the one before.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::snapshot::bad_query;
-use super::{CURSOR, Outlets, SharedOutlets, Standing};
+use super::{CURSOR, Load, Outlets, SharedOutlets, Standing};
 use crate::clock::Clock;
 use crate::config::Scope;
+use crate::http::admission::Work;
+use crate::http::budget::Permit;
+use crate::http::flow::Flow;
 use crate::http::{Caller, Code, Problem};
 use crate::ledger::Pulse;
 use crate::metrics::Metrics;
@@ -28,6 +34,10 @@ use crate::revocation::Cursor;
 
 /// About how many bytes a stream takes from the ledger at once.
 const BATCH: usize = 64 << 10;
+
+/// How many of them the connection gets at once. What it has got it copies, and the room for that stays with the stream for
+/// as long as it lives: one request can make a batch of megabytes, and ten thousand streams get it.
+const PIECE: usize = 16 << 10;
 
 /// The query of the stream.
 #[derive(Debug, Deserialize)]
@@ -51,6 +61,7 @@ struct Start {
 pub async fn events(
     State(outlets): State<SharedOutlets>,
     caller: Caller,
+    flow: Option<Extension<Flow>>,
     headers: HeaderMap,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -65,9 +76,13 @@ pub async fn events(
     if outlets.stopping.is_cancelled() {
         return Err(Problem::new(Code::Stopping, "the hub is stopping; another replica has the same events"));
     }
+    let place = outlets.admission.take(Work::Stream, Some(&caller))?;
     let start = start(&outlets, since.as_deref()).await?;
+    let load = outlets.load(&caller, start.cursor.seq)?;
     let cursor = HeaderValue::try_from(start.cursor.to_string());
-    let mut response = Response::new(Body::from_stream(stream(outlets, start, caller)));
+    let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
+    let counted = Counted::new(&outlets, flow, place);
+    let mut response = Response::new(Body::from_stream(stream(outlets, start, load, caller, counted)));
     let own = response.headers_mut();
     own.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     own.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -100,14 +115,30 @@ async fn start(outlets: &Outlets, since: Option<&str>) -> Result<Start, Problem>
     }
 }
 
-/// Counts a stream for as long as it lives, and why it ended.
+/// Counts a stream for as long as it lives, in the metrics and in the budget, and why it ended.
 struct Counted {
     metrics: Arc<Metrics>,
+    flow: Flow,
     ended: &'static str,
+    place: Option<Permit>,
+    _open: TaskTrackerToken,
+}
+
+impl Counted {
+    fn new(outlets: &Outlets, flow: Flow, place: Permit) -> Self {
+        outlets.metrics.streams.inc();
+        let (metrics, open) = (outlets.metrics.clone(), outlets.drain.enter());
+        Self { metrics, flow, ended: "client", place: Some(place), _open: open }
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        if self.flow.is_stalled() {
+            self.ended = "stalled";
+        }
+        // In this order: whoever sees the number finds the place free.
+        drop(self.place.take());
         self.metrics.streams.dec();
         self.metrics.streams_ended.with_label_values(&[self.ended]).inc();
     }
@@ -128,16 +159,22 @@ impl Credential {
         Self { ends, caller }
     }
 
-    /// Whether nothing more may be sent: it has expired, or the token was revoked meanwhile.
-    fn is_over(&self, outlets: &Outlets) -> bool {
+    /// Whether it has expired.
+    fn has_expired(&self, outlets: &Outlets) -> bool {
         self.caller.expires_at.is_some_and(|at| at <= outlets.clock.now())
             || self.ends.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Whether nothing more may be sent: it has expired, or the token was revoked meanwhile.
+    fn is_over(&self, outlets: &Outlets) -> bool {
+        self.has_expired(outlets)
             || self.caller.token.as_ref().is_some_and(|claims| outlets.ledger.check(claims).is_some())
     }
 
-    /// Waits for news or for the end of the credential; false when there will be no news any more.
-    async fn news(&self, pulse: &mut watch::Receiver<Pulse>) -> bool {
-        match self.ends {
+    /// Waits for news, for the end of the credential, or until the stream has to leave; false when there will be no news
+    /// any more.
+    async fn news(&self, pulse: &mut watch::Receiver<Pulse>, leaves: Option<Instant>) -> bool {
+        match self.ends.into_iter().chain(leaves).min() {
             None => pulse.changed().await.is_ok(),
             Some(at) => tokio::select! {
                 changed = pulse.changed() => changed.is_ok(),
@@ -150,10 +187,10 @@ impl Credential {
 fn stream(
     outlets: SharedOutlets,
     start: Start,
+    load: Load,
     caller: Caller,
+    counted: Counted,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    outlets.metrics.streams.inc();
-    let counted = Counted { metrics: outlets.metrics.clone(), ended: "client" };
     // A fleet that connected together must not come back together.
     let age = outlets.max_stream_age.mul_f64(0.8 + 0.2 * rand::random::<f64>());
     let deadline = Instant::now() + age;
@@ -161,6 +198,9 @@ fn stream(
     async_stream::stream! {
         // All of it: a closure would otherwise take a copy of the one field that it writes.
         let mut counted = counted;
+        // Until it is synced a long replay is a first load.
+        let mut load = Some(load);
+        let mut leaves = None;
         let ledger = &outlets.ledger;
         let mut pulse = ledger.subscribe();
         let Cursor { mut epoch, mut seq } = start.cursor;
@@ -171,7 +211,7 @@ fn stream(
         let mut synced = start.reset.is_some();
         loop {
             let now = *pulse.borrow_and_update();
-            if now.closing {
+            if now.closing && *leaves.get_or_insert_with(|| outlets.drain.moment()) <= Instant::now() {
                 counted.ended = "shutdown";
                 return;
             }
@@ -187,19 +227,32 @@ fn stream(
                     (epoch, seq) = (cursor.epoch, cursor.seq);
                     synced = true;
                     yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
-                } else if !credential.news(&mut pulse).await {
+                } else if !credential.news(&mut pulse, leaves).await {
                     return;
                 }
                 continue;
             };
             let caught_up = frames.seq >= frames.head;
             seq = frames.seq;
-            if !frames.bytes.is_empty() {
-                counted.metrics.stream_bytes.inc_by(frames.bytes.len() as u64);
-                yield Ok(frames.bytes);
+            let mut bytes = frames.bytes;
+            while !bytes.is_empty() {
+                counted.flow.open().await;
+                // In the middle of a frame, which a client does not take for an event (HTML Living Standard §9.2.6).
+                if credential.has_expired(&outlets) {
+                    counted.ended = "credential";
+                    return;
+                }
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                counted.metrics.stream_bytes.inc_by(piece.len() as u64);
+                yield Ok(piece);
+                if !(bytes.is_empty() && caught_up) {
+                    // It is sent before there is more, and the other streams have their turn.
+                    yield_now().await;
+                }
             }
             if !synced && seq >= head {
                 synced = true;
+                drop(load.take());
                 // More may have come in during the replay, and the log does not end before what was sent.
                 let data = format!(r#"{{"head":{}}}"#, head.max(seq));
                 yield Ok(frame(&Cursor { epoch: epoch.clone(), seq }, "synced", &data));
@@ -216,7 +269,7 @@ fn stream(
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
                 yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
             }
-            if !credential.news(&mut pulse).await {
+            if !credential.news(&mut pulse, leaves).await {
                 return;
             }
         }

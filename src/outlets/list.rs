@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::task::yield_now;
 
+use super::Load;
+use crate::http::flow::Flow;
 use crate::ledger::{Coding, Piece, Shape, View};
 
 /// One step of writing a list.
@@ -15,15 +18,21 @@ pub enum Step {
     List(Shape),
 }
 
+/// How many bytes of a list the connection gets at once. The pieces of the ledger are larger and shared; what a connection
+/// has got it copies.
+const SLICE: usize = 64 << 10;
+
 /// A gzip member around raw DEFLATE (RFC 1952 §2.3): no name, no time, unknown system.
 const GZIP_HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// An empty final block with fixed codes (RFC 1951 §3.2.6).
 const DEFLATE_END: &[u8] = &[0x03, 0x00];
 
-/// The body of a list. Pieces that nobody has asked for yet are made on the blocking threads, one ahead of the network.
-pub fn body(view: View, steps: Vec<Step>, coding: Coding) -> Body {
+/// The body of a list; `load` lives as long as it is being sent. Each slice is made when `flow` says that the socket has
+/// taken the one before, so a reader that stands still holds no more than one piece of the list. Pieces that nobody has asked for yet are made on the blocking threads, one ahead of the network.
+pub fn body(view: View, steps: Vec<Step>, coding: Coding, load: Load, flow: Flow) -> Body {
     let parts: Arc<[_]> = view.parts.into();
     Body::from_stream(async_stream::stream! {
+        let _load = load;
         let mut out = Assembly::new(coding);
         for step in steps {
             match step {
@@ -56,7 +65,15 @@ pub fn body(view: View, steps: Vec<Step>, coding: Coding) -> Body {
                             yield Ok(glue);
                         }
                         out.count(&piece);
-                        yield Ok(piece.bytes);
+                        let mut bytes = piece.bytes;
+                        while !bytes.is_empty() {
+                            flow.open().await;
+                            yield Ok(bytes.split_to(bytes.len().min(SLICE)));
+                            if !bytes.is_empty() {
+                                // It is sent before there is more, and live streams have their turn.
+                                yield_now().await;
+                            }
+                        }
                     }
                 }
             }

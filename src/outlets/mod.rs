@@ -11,6 +11,7 @@ pub mod form;
 pub mod introspect;
 mod list;
 pub mod operate;
+pub mod page;
 pub mod publisher;
 pub mod report;
 pub mod snapshot;
@@ -25,10 +26,13 @@ use axum::http::HeaderName;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::http::admission::{Admission, Work};
 use crate::http::body::BodyBounds;
-use crate::http::{Code, Problem};
+use crate::http::budget::Permit;
+use crate::http::{Caller, Code, Problem};
 use crate::issuers::Issuers;
 use crate::ledger::{Ledger, Reach};
+use crate::lifecycle::Drain;
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::revocation::Cursor;
@@ -58,8 +62,14 @@ pub struct Outlets {
     pub clock: Clock,
     /// What some readers cannot judge.
     pub blind: blind::Blind,
-    /// Streams end, and the hub is no longer ready.
+    /// The hub is no longer ready and takes no new streams.
     pub stopping: CancellationToken,
+    /// How open streams leave then.
+    pub drain: Drain,
+    /// How much may go on at once.
+    pub admission: Arc<Admission>,
+    /// Lists and replays of up to so many entries are no first loads.
+    pub small_load: usize,
 }
 
 /// The state of outlets.
@@ -67,6 +77,19 @@ pub type SharedOutlets = Arc<Outlets>;
 
 /// How long a reader waits for this replica to reach a cursor that another one gave it.
 const REACH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A first load that is under way, or one that is too small to count.
+pub struct Load(Option<(Permit, Arc<Metrics>)>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some((permit, metrics)) = self.0.take() {
+            // In this order: whoever sees the number finds the place free.
+            drop(permit);
+            metrics.first_loads.dec();
+        }
+    }
+}
 
 /// Where a client that presents a cursor stands.
 enum Standing {
@@ -80,6 +103,20 @@ impl Outlets {
     /// The present end of the log, or the problem that nothing is known yet.
     fn cursor(&self) -> Result<Cursor, Problem> {
         self.ledger.cursor().ok_or_else(Problem::not_loaded)
+    }
+
+    /// A place for sending everything after the position `after`, or the problem that too much is being sent already.
+    fn load(&self, caller: &Caller, after: u64) -> Result<Load, Problem> {
+        let stats = self.ledger.stats();
+        let all = stats.live.iter().sum::<usize>() + stats.tombstones;
+        // The log is compacted: there are no more entries than positions, and may be far fewer.
+        let entries = all.min(usize::try_from(stats.head.saturating_sub(after)).unwrap_or(usize::MAX));
+        if entries <= self.small_load {
+            return Ok(Load(None));
+        }
+        let permit = self.admission.take(Work::FirstLoad, Some(caller))?;
+        self.metrics.first_loads.inc();
+        Ok(Load(Some((permit, self.metrics.clone()))))
     }
 
     /// Places a client's cursor. A cursor ahead of this replica, or of another epoch, is waited for, because another replica

@@ -1,4 +1,4 @@
-//! For those who run the hub: `/livez`, `/readyz`, `/metrics`, `/openapi.json`, `/`.
+//! For those who run the hub: `/livez`, `/readyz`, `/metrics`, `/openapi.json`.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,7 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::SharedOutlets;
+use super::{Outlets, SharedOutlets};
+use crate::ledger::Stats;
 use crate::revocation::Kind;
 
 /// The interface as OpenAPI 3.1.
@@ -20,25 +21,31 @@ pub async fn livez() -> Response {
 /// `GET /readyz`: the ledger is loaded and the last successful read of the store is not too old.
 pub async fn readyz(State(outlets): State<SharedOutlets>) -> Response {
     let stats = outlets.ledger.stats();
-    let lag = stats.age.unwrap_or_default();
-    let wrong = if outlets.stopping.is_cancelled() {
-        Some("stopping".to_owned())
-    } else if !outlets.ledger.is_loaded() {
-        Some("the list of revocations is not loaded yet".to_owned())
-    } else if lag > outlets.max_lag {
-        Some(format!("the store was last read {:.1} s ago", lag.as_secs_f64()))
-    } else {
-        None
-    };
     let no_store = [(header::CACHE_CONTROL, "no-store")];
-    match wrong {
+    match outlets.not_ready(&stats) {
         Some(reason) => {
             let body = Json(json!({"status": "not ready", "reason": reason}));
             (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], no_store, body).into_response()
         }
         None => {
-            let lag = (lag.as_secs_f64() * 1000.0).round() / 1000.0;
+            let lag = (stats.age.unwrap_or_default().as_secs_f64() * 1000.0).round() / 1000.0;
             (no_store, Json(json!({"status": "ready", "head": stats.head, "lag": lag}))).into_response()
+        }
+    }
+}
+
+impl Outlets {
+    /// Why a load balancer should rather ask another replica.
+    pub(super) fn not_ready(&self, stats: &Stats) -> Option<String> {
+        let lag = stats.age.unwrap_or_default();
+        if self.stopping.is_cancelled() {
+            Some("stopping".to_owned())
+        } else if !self.ledger.is_loaded() {
+            Some("the list of revocations is not loaded yet".to_owned())
+        } else if lag > self.max_lag {
+            Some(format!("the store was last read {:.1} s ago", lag.as_secs_f64()))
+        } else {
+            None
         }
     }
 }
@@ -61,16 +68,4 @@ pub async fn metrics(State(outlets): State<SharedOutlets>) -> Response {
 /// `GET /openapi.json`.
 pub async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-/// `GET /`: where to go from here.
-pub async fn index() -> Response {
-    let text = concat!(
-        "revocation-hub ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\nPOST /v1/revocations   revoke\nGET  /v1/revocations   everything that is revoked\n",
-        "GET  /v1/check         is this token revoked?\nGET  /v1/events        follow it live\n",
-        "GET  /readyz           ready?\nGET  /metrics          Prometheus\nGET  /openapi.json     the whole interface\n"
-    );
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/revocations` (all, or what changed since a cursor) and `GET /v1/revocations/{id}`.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::list::{Step, body};
 use super::{CURSOR, Outlets, SharedOutlets, Standing};
 use crate::config::Scope;
+use crate::http::flow::Flow;
 use crate::http::{Caller, Code, Problem, negotiate};
 use crate::ledger::Shape;
 use crate::revocation::{Cursor, Id};
@@ -28,6 +29,7 @@ pub fn bad_query(error: axum::extract::rejection::QueryRejection) -> Problem {
 pub async fn list(
     State(outlets): State<SharedOutlets>,
     caller: Caller,
+    flow: Option<Extension<Flow>>,
     headers: HeaderMap,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -46,10 +48,17 @@ pub async fn list(
         }
         None => None,
     };
-    respond(&outlets, &headers, since)
+    let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
+    respond(&outlets, &caller, &headers, since, flow)
 }
 
-fn respond(outlets: &Outlets, headers: &HeaderMap, since: Option<u64>) -> Result<Response, Problem> {
+fn respond(
+    outlets: &Outlets,
+    caller: &Caller,
+    headers: &HeaderMap,
+    since: Option<u64>,
+    flow: Flow,
+) -> Result<Response, Problem> {
     let view = outlets.ledger.view(since.unwrap_or(0)).ok_or_else(Problem::not_loaded)?;
     let (coding, ndjson) = (negotiate::coding(headers), negotiate::wants_ndjson(headers));
     let cursor = view.cursor.to_string();
@@ -78,7 +87,7 @@ fn respond(outlets: &Outlets, headers: &HeaderMap, since: Option<u64>) -> Result
                 Step::Text("]}\n".into()),
             ],
         };
-        let mut response = Response::new(body(view, steps, coding));
+        let mut response = Response::new(body(view, steps, coding, outlets.load(caller, since.unwrap_or(0))?, flow));
         let content_type = if ndjson { "application/x-ndjson" } else { "application/json" };
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(name) = coding.name() {

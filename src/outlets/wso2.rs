@@ -5,7 +5,7 @@
 //! Choreo Connect gives up for ever on a 4xx. So while the list is not known the connection is closed without a byte,
 //! which all of them retry, and nothing but bad credentials is ever answered with a 4xx.
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,14 +14,19 @@ use super::blind::Reader;
 use super::list::{Step, body};
 use super::{CURSOR, SharedOutlets};
 use crate::config::{Scope, Wso2Shape};
+use crate::http::flow::Flow;
 use crate::http::server::HangUp;
 use crate::http::{Caller, Problem, negotiate};
 use crate::ledger::Shape;
 
-/// Closes the connection while the list is not known. It stands before authentication: even a 401 would be an answer.
+/// Closes the connection while the list is not known. It stands before authentication: even a 401 would be an answer. The
+/// same goes for whatever would be answered by 503: there is no room, or the keys to tell who is asking are not there.
 pub async fn hang_up_unless_loaded(State(outlets): State<SharedOutlets>, request: Request, next: Next) -> Response {
     if outlets.ledger.is_loaded() {
-        return next.run(request).await;
+        let response = next.run(request).await;
+        if !response.status().is_server_error() {
+            return response;
+        }
     }
     outlets.metrics.wso2_hung_up.inc();
     HangUp.into_response()
@@ -31,6 +36,7 @@ pub async fn hang_up_unless_loaded(State(outlets): State<SharedOutlets>, request
 pub async fn revoked_jwt(
     State(outlets): State<SharedOutlets>,
     caller: Caller,
+    flow: Option<Extension<Flow>>,
     headers: HeaderMap,
     shape: Wso2Shape,
 ) -> Result<Response, Problem> {
@@ -42,6 +48,7 @@ pub async fn revoked_jwt(
         Wso2Shape::Object => Reader::Object,
     };
     outlets.blind.reads(reader, &outlets.ledger.stats(), &outlets.metrics);
+    let load = outlets.load(&caller, 0)?;
     let cursor = view.cursor.to_string();
     let steps = match shape {
         Wso2Shape::Array => vec![text("["), Step::List(Shape::Wso2Tokens), text("]")],
@@ -57,7 +64,8 @@ pub async fn revoked_jwt(
         ],
     };
     let coding = negotiate::coding(&headers);
-    let mut response = Response::new(body(view, steps, coding));
+    let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
+    let mut response = Response::new(body(view, steps, coding, load, flow));
     let own = response.headers_mut();
     own.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     own.insert(header::VARY, HeaderValue::from_static("accept-encoding"));

@@ -67,6 +67,9 @@ pub enum MalformedToken {
     /// no other alphabet, no stray bits).
     #[error("the token looks like a JWT but a segment is not strict base64url without padding")]
     Base64,
+    /// It begins like a JWT, and has more segments, of which the last is empty.
+    #[error("the token looks like a JWT but has more than three segments")]
+    Segments,
     /// A segment is not the JSON object it should be, or a member that matters appears twice or has the wrong type.
     #[error("the token looks like a JWT but its header or payload is not a JSON object as RFC 7519 asks for")]
     Json,
@@ -102,9 +105,15 @@ pub fn read(token: &str) -> Result<Token, MalformedToken> {
         return Err(MalformedToken::Characters);
     }
     let segments: Vec<&str> = token.split('.').collect();
-    let [header, payload, signature] = segments[..] else { return Ok(opaque(token)) };
-    // `eyJ` is base64 for `{"`. Without it the three parts are an opaque token that happens to have two dots.
-    if !header.starts_with("eyJ") && !looks_like_json(header) {
+    let [header, payload, signature] = segments[..] else {
+        // Readers that split at the dots and forget empty parts at the end take this for the JWT without them. An encrypted
+        // token (RFC 7516 §7.1) has five parts and something in the last; what is in it nobody here knows.
+        return match segments[..] {
+            [header, .., ""] if segments.len() > 3 && is_header(header) => Err(MalformedToken::Segments),
+            _ => Ok(opaque(token)),
+        };
+    };
+    if !is_header(header) {
         return Ok(opaque(token));
     }
     let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| MalformedToken::Base64);
@@ -144,6 +153,12 @@ fn opaque(token: &str) -> Token {
 
 fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// Whether the segment begins a JWT: `eyJ` is base64 for `{"`. Without such a one three parts are an opaque token that happens
+/// to have two dots.
+fn is_header(segment: &str) -> bool {
+    segment.starts_with("eyJ") || looks_like_json(segment)
 }
 
 /// Whether a lenient reader could take the segment for a JOSE header: white space may stand before the brace.
@@ -202,6 +217,9 @@ mod tests {
         ] {
             assert!(matches!(read(&bad), Err(MalformedToken::Base64 | MalformedToken::Json)), "{bad}");
         }
+        for bad in [format!("{good}."), format!("{good}.."), format!("{good}....")] {
+            assert_eq!(read(&bad), Err(MalformedToken::Segments), "{bad}");
+        }
         for bad in ["", " ", "a b", "a\n", "ä"] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
@@ -209,7 +227,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_opaque() {
-        for text in ["a1b2c3d4-opaque", "ya29.a0.x", "a.b", "eyJ.a.b.c.d"] {
+        for text in ["a1b2c3d4-opaque", "ya29.a0.x", "a.b", "a.b.c.", "eyJ.a.b.c.d"] {
             assert_eq!(read(text), Ok(opaque(text)));
         }
     }

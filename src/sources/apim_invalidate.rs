@@ -66,7 +66,7 @@ async fn invalidate(State(served): State<Served>, headers: HeaderMap) -> Result<
         Ok(verified) => verified,
         Err(VerifyError::Unavailable) => {
             inbox.link.failed("the keys of the issuer cannot be read");
-            return Err(Problem::new(Code::StoreUnavailable, VerifyError::Unavailable.to_string()));
+            return Err(Problem::new(Code::KeysUnavailable, VerifyError::Unavailable.to_string()));
         }
         Err(error) => return Ok(unauthorized(&served, error.reason())),
     };

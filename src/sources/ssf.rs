@@ -30,6 +30,8 @@ pub enum Err {
     InvalidIssuer,
     /// It is for somebody else.
     InvalidAudience,
+    /// The sender is not who it says, or does not say who it is; of a push only.
+    AuthenticationFailed,
     /// The sender may not say this.
     AccessDenied,
 }
@@ -42,6 +44,7 @@ impl Err {
             Err::InvalidKey => "invalid_key",
             Err::InvalidIssuer => "invalid_issuer",
             Err::InvalidAudience => "invalid_audience",
+            Err::AuthenticationFailed => "authentication_failed",
             Err::AccessDenied => "access_denied",
         }
     }

@@ -9,7 +9,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::ssf::{NotTaken, Receiver};
+use super::ssf::{Err, NotTaken, Receiver};
 use super::start::Served;
 use crate::config::Scope;
 use crate::http::{Caller, Code, Problem, body};
@@ -32,7 +32,7 @@ async fn receive(State(served): State<Served>, headers: HeaderMap, body: Body) -
 }
 
 async fn accept(served: &Served, headers: &HeaderMap, body: Body) -> Result<(), Response> {
-    let (sender, may_lift) = sender(served, headers).await.map_err(IntoResponse::into_response)?;
+    let (sender, may_lift) = sender(served, headers).await.map_err(not_allowed)?;
     if body::media_type(headers) != "application/secevent+jwt" {
         let problem = Problem::new(Code::UnsupportedMediaType, "send application/secevent+jwt (RFC 8935 §2.1)");
         return Err(problem.into_response());
@@ -69,13 +69,31 @@ async fn sender(served: &Served, headers: &HeaderMap) -> Result<(Sender, bool), 
     Ok((served.sender(&caller), caller.may(Scope::Lift)))
 }
 
+/// RFC 8935 §2.3: 400 whatever is wrong, and what is wrong in the body.
+fn failure(err: Err, description: &str) -> Response {
+    let body = Json(json!({"err": err.code(), "description": description}));
+    let headers = [(header::CONTENT_LANGUAGE, LANGUAGE), (header::CACHE_CONTROL, "no-store")];
+    (StatusCode::BAD_REQUEST, headers, body).into_response()
+}
+
+/// The caller is nobody, or not one who may send here. How to sign in is said all the same.
+fn not_allowed(problem: Problem) -> Response {
+    let err = match problem.code() {
+        Code::Unauthorized => Err::AuthenticationFailed,
+        Code::MissingScope => Err::AccessDenied,
+        _ => return problem.into_response(),
+    };
+    let (description, challenges) = problem.into_parts();
+    let mut response = failure(err, &description);
+    for challenge in challenges {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
 fn answer(not_taken: NotTaken) -> Response {
     match not_taken {
-        NotTaken::Refused { err, description, .. } => {
-            let body = Json(json!({"err": err.code(), "description": description}));
-            let headers = [(header::CONTENT_LANGUAGE, LANGUAGE), (header::CACHE_CONTROL, "no-store")];
-            (StatusCode::BAD_REQUEST, headers, body).into_response()
-        }
+        NotTaken::Refused { err, description, .. } => failure(err, &description),
         NotTaken::Keys => {
             Problem::new(Code::KeysUnavailable, "the keys of the issuer cannot be read at the moment; send it again")
                 .into_response()

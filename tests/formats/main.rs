@@ -1,4 +1,9 @@
-//! How much memory decoders ask for: in proportion to what arrived, whatever it claims of itself.
+//! What no input may do to a decoder: panic, break a promise (`fuzz`), or ask for more memory than in proportion to what
+//! arrived, whatever it claims of itself.
+
+#[path = "../../fuzz/bodies/mod.rs"]
+mod bodies;
+mod fuzz;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

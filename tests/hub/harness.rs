@@ -161,6 +161,7 @@ pub fn config(url: &str) -> Config {
     config.store.poll_interval = Duration::from_millis(50);
     config.store.prune_interval = Duration::from_millis(50);
     config.shutdown.grace = Duration::from_secs(5);
+    config.shutdown.drain = Duration::from_secs(1);
     config
 }
 
@@ -641,6 +642,12 @@ impl TestHub {
         Self { api: Api::new(hub.addresses()[0]), clock, hub }
     }
 
+    /// Begins to stop and waits for nothing.
+    #[allow(dead_code, reason = "for the tests of the end")]
+    pub fn begin_to_stop(&self) {
+        self.hub.stop();
+    }
+
     /// Stops and waits until everything has ended.
     pub async fn stop(self) {
         self.hub.stop();
@@ -676,11 +683,16 @@ impl Process {
 
     /// Starts `revocation-hub serve` with more settings (TOML) and arguments, and does not wait for anything.
     pub fn launch(place: &Place, settings: &str, arguments: &[&str]) -> Self {
+        Self::launch_to_end(place, settings, "grace = \"5s\"\ndrain = \"1s\"", arguments)
+    }
+
+    /// The same with settings of its end.
+    pub fn launch_to_end(place: &Place, settings: &str, shutdown: &str, arguments: &[&str]) -> Self {
         let file = place.folder.path().join(format!("{:016x}.toml", rand::random::<u64>()));
         // Tables last, because what follows a table belongs to it.
         let settings = format!(
             "listen = \"127.0.0.1:0\"\nbookmark_interval = \"100ms\"\n{settings}\n\
-             [store]\npoll_interval = \"50ms\"\nprune_interval = \"50ms\"\n[shutdown]\ngrace = \"5s\"\n"
+             [store]\npoll_interval = \"50ms\"\nprune_interval = \"50ms\"\n[shutdown]\n{shutdown}\n"
         );
         std::fs::write(&file, settings).unwrap();
         let log = file.with_extension("log");

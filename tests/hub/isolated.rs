@@ -15,19 +15,19 @@ const READERS: usize = 50;
 /// Several that stall, so that a queue per client would show in the memory.
 const STALLED: usize = 10;
 
-/// A connection that asks for the stream and reads nothing of it, with a small window, so that the hub soon cannot write
-/// any more.
-async fn stalled(api: &Api) -> TcpStream {
+/// A connection that asks for something and reads nothing of it, with a small window, so that the hub soon cannot write any
+/// more.
+pub async fn stalled(api: &Api, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(api.address().parse().unwrap()).await.unwrap();
     // 1.0, so that the body comes without chunks.
-    stream.write_all(b"GET /v1/events HTTP/1.0\r\nHost: hub\r\n\r\n").await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: hub\r\n\r\n").as_bytes()).await.unwrap();
     stream
 }
 
 /// The body of a stream that was read by hand, for the promise checker.
-fn body(mut stream: TcpStream) -> Stream {
+pub fn body(mut stream: TcpStream, promise: Promise) -> Stream {
     Stream::new(
         Box::pin(async_stream::stream! {
             let mut head = Vec::new();
@@ -40,7 +40,7 @@ fn body(mut stream: TcpStream) -> Stream {
                 yield Ok(Bytes::copy_from_slice(&buffer[..n]));
             }
         }),
-        Promise::new(Start::Now),
+        promise,
     )
 }
 
@@ -51,10 +51,13 @@ async fn everything(mut stream: Stream) {
 }
 
 async fn a_reader_that_never_reads_delays_nobody_and_misses_nothing(place: &Place) {
-    let hub = Process::start(place).await;
+    // They are read again at the end, so they must not be cut before, however long the rest takes.
+    let mut hub = Process::launch(place, "limits = { stall_timeout = \"1h\" }", &[]);
+    hub.until_listening().await;
+    hub.until_ready().await;
     let mut dead = Vec::new();
     for _ in 0..STALLED {
-        dead.push(stalled(&hub).await);
+        dead.push(stalled(&hub, "/v1/events").await);
     }
     let mut reading = JoinSet::new();
     for _ in 0..READERS {
@@ -80,7 +83,7 @@ async fn a_reader_that_never_reads_delays_nobody_and_misses_nothing(place: &Plac
     // Everybody else is done, and the dead ones were not even handed everything.
     let handed = hub.metric("stream_bytes_total", "").await;
     let grown = hub.metric("process_resident_memory_bytes", "").await - memory;
-    let one = body(dead.pop().unwrap());
+    let one = body(dead.pop().unwrap(), Promise::new(Start::Now));
     everything(one).await;
     let each = {
         // The next one that reads to its end takes as much as every stream does.
@@ -93,7 +96,7 @@ async fn a_reader_that_never_reads_delays_nobody_and_misses_nothing(place: &Plac
     // The revocations themselves, the shared frames, and one batch per stalled stream: far less than a copy for each.
     assert!(each * STALLED as f64 > 60e6 && grown < 60e6, "{grown} bytes more, {each} per stream");
     for stream in dead {
-        everything(body(stream)).await;
+        everything(body(stream, Promise::new(Start::Now))).await;
     }
 }
 
@@ -103,7 +106,7 @@ async fn a_reader_that_goes_away_leaves_nothing_behind(place: &Place) {
         let streams = [hub.stream(Start::Now).await, hub.stream(Start::Earliest).await];
         hub.revoke(&token(round)).await;
         drop(streams);
-        drop(stalled(&hub).await);
+        drop(stalled(&hub, "/v1/events").await);
     }
     until("their streams have ended", async || (hub.metric("streams", "").await == 0.0).then_some(())).await;
     assert!(hub.metric("streams_ended_total", "client").await >= 40.0);

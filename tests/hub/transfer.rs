@@ -152,8 +152,5 @@ async fn a_backup_is_restored_and_no_cursor_from_before_is_taken_for_another(pla
     assert_eq!(hub.since(&before).await.unwrap_err().status, 410);
 }
 
-both_stores!(
-    the_epoch_is_renewed_by_hand,
-    a_backup_is_restored_and_no_cursor_from_before_is_taken_for_another,
-);
+both_stores!(the_epoch_is_renewed_by_hand, a_backup_is_restored_and_no_cursor_from_before_is_taken_for_another,);
 on_postgres!(everything_moves_from_one_store_to_the_other);

@@ -56,10 +56,15 @@ async fn the_token_that_calls_is_the_one_that_dies(place: &Place) {
 async fn anything_else_is_the_401_of_such_set_ups(place: &Place) {
     let (key, other) = (Key::rsa("k"), Key::rsa("k"));
     let issuer = TestIssuer::start(&[&key]).await;
-    let hub = TestHub::start(config(place, &issuer, &[]), Clock::manual(NOW)).await;
+    let mut config = config(place, &issuer, &[]);
+    config.sources[0].audiences = vec!["hub".into()];
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
     let good = issuer.claims("a");
     let tokens = [
         other.token(&good),
+        key.token(&with(&good, json!({"aud": "another"}))),
+        key.token_with(&json!({"alg": "none"}), &good),
+        hmac_token(b"", "k", &good),
         key.token(&with(&good, json!({"exp": NOW - 61}))),
         key.token(&with(&good, json!({"exp": null}))),
         key.token(&with(&good, json!({"iss": "https://evil.example"}))),
@@ -77,6 +82,22 @@ async fn anything_else_is_the_401_of_such_set_ups(place: &Place) {
         assert!(answer.header("www-authenticate").is_some());
     }
     assert!(hub.snapshot().await.map.is_empty());
+    hub.send(hub.request(Method::POST, PATH).bearer_auth(key.token(&good))).await.unwrap().expect(200);
+    hub.stop().await;
+}
+
+async fn without_keys_it_is_503_and_the_token_still_lives(place: &Place) {
+    let key = Key::rsa("k");
+    let issuer = TestIssuer::start(&[&key]).await;
+    issuer.answer(500);
+    let hub = TestHub::start(config(place, &issuer, &[]), Clock::manual(NOW)).await;
+    let token = key.token(&issuer.claims("a"));
+    let invalidate = async || hub.send(hub.request(Method::POST, PATH).bearer_auth(&token)).await.unwrap();
+    let answer = invalidate().await.expect(503);
+    assert_eq!(answer.code(), "keys_unavailable");
+    assert!(answer.header("retry-after").is_some() && hub.snapshot().await.map.is_empty());
+    issuer.answer(200);
+    until("the issuer is back", async || (invalidate().await.status == 200).then_some(())).await;
     hub.stop().await;
 }
 
@@ -169,5 +190,6 @@ both_stores!(every_revocation_is_delivered_in_order_also_after_a_restart);
 on_sqlite!(
     the_token_that_calls_is_the_one_that_dies,
     anything_else_is_the_401_of_such_set_ups,
+    without_keys_it_is_503_and_the_token_still_lives,
     pages_of_configured_origins_may_call_and_others_may_not,
 );

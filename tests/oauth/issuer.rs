@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -134,6 +135,14 @@ pub fn with(value: &Value, members: Value) -> Value {
         }
     }
     value
+}
+
+/// A token whose HMAC has this secret, which may be what everybody knows: a public key.
+pub fn hmac_token(secret: &[u8], kid: &str, claims: &Value) -> String {
+    let header = json!({"alg": "HS256", "kid": kid});
+    let input = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes());
+    format!("{input}.{}", b64(tag))
 }
 
 struct State {

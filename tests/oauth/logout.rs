@@ -44,7 +44,7 @@ fn is_refused(answer: &Answer, what: &str) {
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
 }
 
-async fn a_logout_revokes_the_session_or_all_of_the_subject(place: &Place) {
+async fn section_2_8_a_logout_revokes_the_session_or_all_of_the_subject(place: &Place) {
     let key = Key::rsa("k");
     let issuer = TestIssuer::start(&[&key]).await;
     let hub = TestHub::start(config(place, &issuer), Clock::manual(NOW)).await;
@@ -69,10 +69,12 @@ async fn a_logout_revokes_the_session_or_all_of_the_subject(place: &Place) {
     hub.stop().await;
 }
 
-async fn a_token_that_is_no_logout_token_is_refused(place: &Place) {
+async fn section_2_6_a_token_that_is_no_logout_token_is_refused(place: &Place) {
     let (key, other) = (Key::p256("k"), Key::p256("k"));
     let issuer = TestIssuer::start(&[&key]).await;
-    let hub = TestHub::start(config(place, &issuer), Clock::manual(NOW)).await;
+    let mut config = config(place, &issuer);
+    config.limits.max_body_bytes = 2000;
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
     let good = claims(&issuer, "1");
     let say = |members: Value| token(&key, &with(&good, members));
     let typed = |typ: &str| key.token_with(&json!({"alg": "ES256", "kid": "k", "typ": typ}), &good);
@@ -94,6 +96,7 @@ async fn a_token_that_is_no_logout_token_is_refused(place: &Place) {
         ("nobody", say(json!({"sub": null, "sid": null}))),
         ("a nonce", say(json!({"nonce": "n"}))),
         ("alg none", key.token_with(&json!({"alg": "none", "typ": "logout+jwt"}), &good)),
+        ("HS256 with the public key", hmac_token(key.pem().as_bytes(), "k", &good)),
         ("an access token", typed("at+jwt")),
         ("a security event", typed("secevent+jwt")),
         ("an opaque token", "opaque".into()),
@@ -108,6 +111,8 @@ async fn a_token_that_is_no_logout_token_is_refused(place: &Place) {
     let raw =
         hub.request(Method::POST, "/backchannel-logout").body(say(json!({}))).header("content-type", "application/jwt");
     is_refused(&hub.send(raw).await.unwrap(), "another content type");
+    let large = post(&hub, &"a".repeat(3000)).await;
+    assert_eq!((large.status, &large.json()["error"]), (413, &json!("invalid_request")));
     assert_eq!(place.rows().await, 0);
     for reason in ["wrong_audience", "expired", "has_nonce", "wrong_type", "names_nobody", "missing_claims"] {
         assert!(hub.metric("link_messages_total", &format!("outcome=\"{reason}\"")).await >= 1.0, "{reason}");
@@ -123,7 +128,7 @@ async fn a_token_that_is_no_logout_token_is_refused(place: &Place) {
     hub.stop().await;
 }
 
-async fn a_replay_changes_nothing_also_after_a_restart_and_on_another_replica(place: &Place) {
+async fn section_2_6_a_replay_changes_nothing_also_after_a_restart_and_on_another_replica(place: &Place) {
     let key = Key::p256("k");
     let issuer = TestIssuer::start(&[&key]).await;
     let hub = TestHub::start(config(place, &issuer), Clock::manual(NOW)).await;
@@ -179,11 +184,11 @@ async fn the_settings_say_for_whom_the_tokens_are(place: &Place) {
 }
 
 both_stores!(
-    a_logout_revokes_the_session_or_all_of_the_subject,
-    a_replay_changes_nothing_also_after_a_restart_and_on_another_replica,
+    section_2_8_a_logout_revokes_the_session_or_all_of_the_subject,
+    section_2_6_a_replay_changes_nothing_also_after_a_restart_and_on_another_replica,
 );
 on_sqlite!(
-    a_token_that_is_no_logout_token_is_refused,
+    section_2_6_a_token_that_is_no_logout_token_is_refused,
     without_keys_it_is_503_and_nothing_is_stored,
     the_settings_say_for_whom_the_tokens_are,
 );

@@ -21,6 +21,7 @@ mod logout;
 mod provider;
 mod revoke;
 mod sets;
+mod source_test;
 mod ssf_poll;
 mod ssf_push;
 mod token_services;

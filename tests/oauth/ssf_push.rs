@@ -214,7 +214,7 @@ async fn without_keys_or_store_the_answer_is_503_and_retry_after(place: &Place) 
     hub.stop().await;
 }
 
-async fn clients_restrict_who_may_send(place: &Place) {
+async fn rfc8935_2_3_who_may_not_send_is_told_so_by_400_too(place: &Place) {
     let signer = Signer::es256("k");
     let client = |name: &str, scopes: &[&str]| {
         let bearer = json!({"token": format!("token-of-{name}")});
@@ -241,11 +241,12 @@ async fn clients_restrict_who_may_send(place: &Place) {
     let by = async |hub: &Api, client: &str, token: String| {
         hub.send(request(hub, token).bearer_auth(format!("token-of-{client}"))).await.unwrap()
     };
-    let missing = send(&hub, token("a")).await.expect(401);
+    let missing = send(&hub, token("a")).await;
     assert_eq!(missing.header("www-authenticate"), Some(r#"Bearer realm="revocation-hub""#));
-    assert_eq!(by(&hub, "nobody", token("a")).await.expect(401).code(), "unauthorized");
-    assert_eq!(by(&hub, "other", token("a")).await.expect(403).code(), "missing_scope");
-    assert_eq!(by(&hub, "r", token("a")).await.expect(403).code(), "missing_scope");
+    is_refused(missing, "authentication_failed");
+    is_refused(by(&hub, "nobody", token("a")).await, "authentication_failed");
+    is_refused(by(&hub, "other", token("a")).await, "access_denied");
+    is_refused(by(&hub, "r", token("a")).await, "access_denied");
     // The token is good, but whoever brings it may not revoke that much.
     is_refused(by(&hub, "n", token("a")).await, "access_denied");
     assert_eq!(place.rows().await, 0);
@@ -254,7 +255,7 @@ async fn clients_restrict_who_may_send(place: &Place) {
     hub.stop().await;
     // Without the setting the signature is enough, but wrong credentials are still wrong.
     let hub = TestHub::launch(open, Clock::manual(NOW)).await;
-    assert_eq!(by(&hub, "nobody", token("b")).await.expect(401).code(), "unauthorized");
+    is_refused(by(&hub, "nobody", token("b")).await, "authentication_failed");
     is_accepted(send(&hub, token("b")).await);
     is_accepted(by(&hub, "r", token("c")).await);
     hub.stop().await;
@@ -427,7 +428,7 @@ both_stores!(
 on_sqlite!(
     what_is_no_transmission_has_the_status_of_its_own,
     rfc7519_4_1_3_an_audience_is_refused_where_nobody_said_who_we_are,
-    clients_restrict_who_may_send,
+    rfc8935_2_3_who_may_not_send_is_told_so_by_400_too,
     a_source_bound_to_issuers_speaks_of_no_others,
     the_form_of_drafts_and_of_google_is_read,
     ssf_8_1_4_a_verification_event_is_accepted_and_shown,

@@ -39,8 +39,8 @@ async fn a_sample_of_every_kind_arrives_and_is_taken_back(place: &Place) {
     // Nothing serves there.
     let (code, _, error) = run(&hub, "rfc7009", &["--path", "/nowhere"]);
     assert!(code == 1 && error.contains("a source of this kind at /nowhere"), "{code}: {error}");
-    let (code, _, error) = run(&hub, "ssf_push", &[]);
-    assert!(code == 2 && error.contains("private key"), "{code}: {error}");
+    let (code, _, error) = run(&hub, "stomp", &[]);
+    assert!(code == 2 && error.contains("broker"), "{code}: {error}");
     hub.stop().await;
 }
 

@@ -1,0 +1,266 @@
+// The status page. No library, nothing from elsewhere. Text from the hub goes in as text, never as markup.
+
+const byId = id => document.getElementById(id);
+const number = new Intl.NumberFormat();
+const FEED_LENGTH = 50;
+
+let authorization = sessionStorage.getItem('authorization');
+let session = null; // Aborts everything that belongs to the present sign-in.
+
+class Refused extends Error {
+  constructor(status) {
+    super(`the hub answered ${status}`);
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  const headers = { ...options.headers };
+  if (authorization) headers.Authorization = authorization;
+  // The browser's own credentials and its dialog stay out of it.
+  const response = await fetch(path, { ...options, headers, credentials: 'omit', cache: 'no-store', signal: session?.signal });
+  if (!response.ok) throw new Refused(response.status);
+  return response;
+}
+
+const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+
+// ---- signing in ----
+
+function showSignIn(text) {
+  session?.abort();
+  session = null;
+  authorization = null;
+  sessionStorage.removeItem('authorization');
+  byId('all').hidden = true;
+  byId('sign-out').hidden = true;
+  byId('sign-in').hidden = false;
+  byId('sign-in-error').textContent = text;
+  state('signed out', '');
+}
+
+byId('sign-in').addEventListener('submit', event => {
+  event.preventDefault();
+  const name = byId('name').value;
+  const secret = byId('secret').value;
+  const bytes = new TextEncoder().encode(`${name}:${secret}`);
+  authorization = name ? `Basic ${btoa(String.fromCharCode(...bytes))}` : `Bearer ${secret}`;
+  byId('secret').value = '';
+  start(true);
+});
+
+byId('sign-out').addEventListener('click', () => showSignIn(''));
+
+// ---- numbers ----
+
+function state(text, kind) {
+  byId('state').textContent = text;
+  byId('state').className = `pill ${kind}`;
+}
+
+function age(seconds) {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 120) return `${seconds.toFixed(1)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+const heads = []; // [milliseconds, epoch, head] of the last minute.
+
+function rate(status) {
+  const now = performance.now();
+  const last = heads.at(-1);
+  if (last && last[1] !== status.epoch) heads.length = 0;
+  heads.push([now, status.epoch, status.head]);
+  while (now - heads[0][0] > 60_000 && heads.length > 2) heads.shift();
+  return status.head - heads[0][2];
+}
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function showStatus(status) {
+  const live = Object.values(status.live).reduce((sum, n) => sum + n, 0);
+  byId('live').textContent = number.format(live);
+  byId('tombstones').textContent = status.tombstones ? `and ${number.format(status.tombstones)} lifted` : 'in force now';
+  byId('head').textContent = number.format(status.head);
+  byId('epoch').textContent = status.epoch ?? '–';
+  byId('rate').textContent = number.format(rate(status));
+  byId('staleness').textContent = status.staleness === undefined ? '–' : age(status.staleness);
+  byId('store').textContent = status.store === 'answers' ? 'the store answers' : 'the store does not answer';
+  byId('store').className = status.store === 'answers' ? 'quiet' : 'bad';
+  byId('streams').textContent = number.format(status.streams);
+  byId('version').textContent = `revocation-hub ${status.version}`;
+  byId('kinds').replaceChildren(...Object.entries(status.live).map(([kind, n]) => {
+    const row = element('div');
+    row.append(element('dt', kind.replace('_', ' ')), element('dd', number.format(n)));
+    return row;
+  }));
+  state(status.ready ? 'ready' : `not ready: ${status.reason}`, status.ready ? 'good' : 'bad');
+}
+
+function showLinks(links) {
+  byId('links').replaceChildren(...links.map(([direction, link]) => {
+    const row = element('tr');
+    const last = link.last_success ? new Date(link.last_success * 1000).toLocaleString() : 'never';
+    const up = ['up', 'connected', 'serving', 'standby'].includes(link.state);
+    row.append(element('td', `${direction} ${link.name}`), element('td', link.kind), element('td', link.state, up ? 'good' : 'bad'));
+    row.append(element('td', last), element('td', number.format(link.delivered), 'n'), element('td', number.format(link.failures), 'n'));
+    if (link.last_error) row.title = link.last_error;
+    return row;
+  }));
+  byId('no-links').hidden = links.length > 0;
+  byId('links').closest('table').hidden = links.length === 0;
+}
+
+async function watchNumbers(signal) {
+  let round = 0;
+  while (!signal.aborted) {
+    try {
+      showStatus(await (await ask('/v1/status')).json());
+      if (round++ % 3 === 0) {
+        const [sources, outlets] = await Promise.all(['sources', 'outlets'].map(async what => (await (await ask(`/v1/${what}`)).json())[what]));
+        showLinks([...sources.map(link => ['←', link]), ...outlets.map(link => ['→', link])]);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status === 401 || error.status === 403) return showSignIn('These credentials are not accepted any more.');
+      state('no answer from the hub', 'bad');
+    }
+    await pause(2000);
+  }
+}
+
+// ---- the live feed: the hub's own event stream, read with fetch so that it can carry credentials ----
+
+function showEvent(name, event) {
+  const { kind, ...rest } = event;
+  const members = ['jti', 'sha256', 'sig', 'sid', 'sub', 'client_id', 'kid', 'iss'];
+  const what = members.filter(member => rest[member] !== undefined).map(member => `${member}=${rest[member]}`).join(' ');
+  const line = element('li');
+  line.append(element('time', new Date().toLocaleTimeString()), element('span', name, name === 'revoked' ? 'bad' : 'good'));
+  line.append(element('code', `${kind} ${what}${rest.reason ? ` – ${rest.reason}` : ''}`));
+  const feed = byId('feed');
+  feed.prepend(line);
+  while (feed.children.length > FEED_LENGTH) feed.lastChild.remove();
+  byId('feed-empty').hidden = true;
+}
+
+async function watchEvents(signal) {
+  let cursor = null;
+  while (!signal.aborted) {
+    try {
+      const response = await ask('/v1/events', { headers: cursor ? { 'Last-Event-ID': cursor } : {} });
+      byId('feed-state').textContent = '';
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let rest = ''; ;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        const frames = (rest + value).split('\n\n');
+        rest = frames.pop();
+        for (const frame of frames) {
+          const fields = Object.fromEntries(frame.split('\n').filter(line => !line.startsWith(':')).map(line => {
+            const at = line.indexOf(':');
+            return [line.slice(0, at), line.slice(at + 1).replace(/^ /, '')];
+          }));
+          if (fields.id) cursor = fields.id;
+          if (fields.event === 'revoked' || fields.event === 'lifted') showEvent(fields.event, JSON.parse(fields.data));
+          if (fields.event === 'reset') cursor = null;
+        }
+      }
+    } catch {
+      if (signal.aborted) return;
+    }
+    byId('feed-state').textContent = '– interrupted, coming back';
+    await pause(1000 + Math.random() * 2000);
+  }
+}
+
+// ---- is it revoked? ----
+
+function readJwt(text) {
+  const parts = text.split('.');
+  if (parts.length !== 3 || !parts.every(part => /^[A-Za-z0-9_-]*$/.test(part))) return null;
+  try {
+    const [header, payload] = parts.slice(0, 2).map(part => {
+      const bytes = Uint8Array.from(atob(part.replaceAll('-', '+').replaceAll('_', '/')), c => c.charCodeAt(0));
+      return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    });
+    return { header, payload, input: `${parts[0]}.${parts[1]}` };
+  } catch {
+    return null;
+  }
+}
+
+async function sha256(text) {
+  // Browsers hash only on pages that came by HTTPS or from this machine.
+  if (!crypto.subtle) throw new Error('This browser hashes only on a page that came by HTTPS. Nothing was sent.');
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
+  return [...new Uint8Array(digest)].map(byte => byte.toString(16).padStart(2, '0')).join('');
+}
+
+// What to ask of a text, and what it was read as. An opaque token can look like a jti, so people say which it is.
+async function question(text, isToken) {
+  if (!isToken) return ['a jti', new URLSearchParams({ jti: text })];
+  const jwt = readJwt(text);
+  if (!jwt) return ['an opaque token', new URLSearchParams({ sha256: await sha256(text) })];
+  const { header, payload } = jwt;
+  const query = new URLSearchParams();
+  const say = (name, value) => { if (typeof value === 'string' && value) query.set(name, value); };
+  say('jti', payload.jti);
+  if (!query.has('jti')) query.set('sha256', await sha256(jwt.input));
+  for (const name of ['iss', 'sub', 'sid']) say(name, payload[name]);
+  say('client_id', payload.client_id ?? payload.azp ?? payload.appid);
+  say('kid', header.kid);
+  if (Number.isFinite(payload.iat)) query.set('iat', String(Math.floor(payload.iat)));
+  return ['a JWT', query];
+}
+
+byId('check').addEventListener('submit', async event => {
+  event.preventDefault();
+  const answer = byId('answer');
+  byId('by').hidden = true;
+  answer.className = '';
+  answer.textContent = '…';
+  try {
+    const [what, query] = await question(byId('token').value.trim(), byId('what').value === 'token');
+    const { revoked, by } = await (await ask(`/v1/check?${query}`)).json();
+    answer.textContent = `${revoked ? 'Revoked' : 'Not revoked'} (read as ${what})`;
+    answer.className = revoked ? 'bad' : 'good';
+    byId('by').textContent = JSON.stringify(by, null, 2);
+    byId('by').hidden = !revoked;
+  } catch (error) {
+    answer.textContent = error.message;
+    answer.className = 'bad';
+  }
+});
+
+// ---- the whole ----
+
+async function start(asked) {
+  session?.abort();
+  session = new AbortController();
+  const { signal } = session;
+  for (; !signal.aborted; await pause(2000)) {
+    try {
+      showStatus(await (await ask('/v1/status')).json());
+      break;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status === 401) return showSignIn(asked ? 'The hub does not know these credentials.' : '');
+      if (error.status === 403) return showSignIn('This client may not read.');
+      state('no answer from the hub', 'bad');
+    }
+  }
+  if (authorization) sessionStorage.setItem('authorization', authorization);
+  byId('sign-in').hidden = true;
+  byId('sign-out').hidden = !authorization;
+  byId('all').hidden = false;
+  watchNumbers(signal);
+  watchEvents(signal);
+}
+
+start(false);
