@@ -36,11 +36,13 @@ impl Clock {
         Self { error: millis, ..Self::default() }
     }
 
-    /// From now on this clock shows what another one does, which showed `millis` (milliseconds since the Unix epoch) when
-    /// this machine's showed `own`, see [`Clock::own_millis`]. Returns by how many milliseconds this machine's is behind.
-    /// A manual clock stands where it is put.
-    pub fn follow(&self, millis: i64, own: i64) -> i64 {
-        let behind = millis.saturating_sub(own);
+    /// From now on this clock shows what another one does, which showed `millis` (milliseconds since the Unix epoch) at some
+    /// moment between two at which this machine's showed `asked` and `answered`, see [`Clock::own_millis`]. Returns by how
+    /// many milliseconds this machine's is behind. It moves no further than it must for this to be so: an answer that was
+    /// long on its way says little. A manual clock stands where it is put.
+    pub fn follow(&self, millis: i64, asked: i64, answered: i64) -> i64 {
+        let (least, most) = (millis.saturating_sub(answered), millis.saturating_sub(asked));
+        let behind = self.behind.load(Ordering::Acquire).max(least).min(most);
         self.behind.store(behind, Ordering::Release);
         behind
     }
@@ -73,5 +75,22 @@ impl Clock {
         if let Some(at) = &self.manual {
             at.fetch_add(seconds, Ordering::AcqRel);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_long_on_its_way_says_little() {
+        let clock = Clock::system();
+        // Asked late, answered late: the same clock all the same.
+        assert_eq!(clock.follow(10_000, 9_000, 10_000), 0);
+        assert_eq!(clock.follow(10_000, 9_990, 30_000), 0);
+        // What is certain is followed, and no further.
+        assert_eq!(clock.follow(15_000, 9_990, 10_000), 5_000);
+        assert_eq!(clock.follow(15_000, 8_000, 12_000), 5_000);
+        assert_eq!(clock.follow(15_000, 12_000, 12_500), 3_000);
     }
 }

@@ -84,6 +84,7 @@ impl Hub {
             max_connections: config.store.max_connections,
             timeout: config.store.timeout,
             listen_notify: config.store.listen_notify,
+            beat_interval: config.store.beat_interval,
         };
         let store = store::connect(config.database_url.expose(), &options).await?;
         let prepared = prepare_once(&*store, config.migrate_on_start).await?;

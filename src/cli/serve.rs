@@ -70,7 +70,8 @@ pub async fn store_to_write(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 
 fn options(config: &Config) -> store::Options {
     let (max_connections, timeout) = (config.store.max_connections, config.store.timeout);
-    store::Options { max_connections, timeout, listen_notify: config.store.listen_notify }
+    let beat_interval = config.store.beat_interval;
+    store::Options { max_connections, timeout, listen_notify: config.store.listen_notify, beat_interval }
 }
 
 fn database_url(text: &str) -> Result<DatabaseUrl, std::convert::Infallible> {

@@ -154,7 +154,8 @@ pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
 async fn append(store: &dyn Store, changes: &[Change], skew: i64) -> Result<[usize; 4], StoreError> {
     let clock = Clock::system();
     if let Some(millis) = store.read_after(u64::MAX, 1).await?.millis {
-        clock.follow(millis, clock.own_millis());
+        let own = clock.own_millis();
+        clock.follow(millis, own, own);
     }
     let now = clock.now();
     let mut progress = Status::new();

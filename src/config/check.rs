@@ -68,6 +68,7 @@ impl Config {
             ("limits.stall_timeout", self.limits.stall_timeout),
             ("limits.retry_after", self.limits.retry_after),
             ("store.timeout", self.store.timeout),
+            ("store.beat_interval", self.store.beat_interval),
             ("store.poll_interval", self.store.poll_interval),
             ("store.prune_interval", self.store.prune_interval),
             ("feed.max_lag", self.feed.max_lag),

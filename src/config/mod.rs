@@ -145,6 +145,9 @@ pub struct Store {
     pub timeout: Duration,
     /// Whether Postgres tells us about commits of other replicas.
     pub listen_notify: bool,
+    /// How long the connection that listens may be silent before it has to prove that it lives.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub beat_interval: Duration,
     /// How often the store is read without being told to.
     #[serde(deserialize_with = "duration::deserialize")]
     pub poll_interval: Duration,
@@ -301,6 +304,7 @@ impl Default for Store {
             max_connections: 8,
             timeout: 5 * SECOND,
             listen_notify: true,
+            beat_interval: 10 * SECOND,
             poll_interval: SECOND,
             prune_interval: 10 * SECOND,
             prune_batch: 1000,

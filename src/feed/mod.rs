@@ -208,13 +208,13 @@ impl Feed {
         let page = self.store.read_after(after, PAGE).await?;
         // A page that is long on its way says little about the time.
         if let Some(millis) = page.millis.filter(|_| page.rows.len() < PAGE_OF_TIME) {
-            self.follow(millis, i64::midpoint(own, self.clock.own_millis()));
+            self.follow(millis, own, self.clock.own_millis());
         }
         Ok(page)
     }
 
-    fn follow(&mut self, millis: i64, own: i64) {
-        let behind = self.clock.follow(millis, own);
+    fn follow(&mut self, millis: i64, asked: i64, answered: i64) {
+        let behind = self.clock.follow(millis, asked, answered);
         self.metrics.clock_offset.set(behind);
         let off = u128::from(behind.unsigned_abs()) > self.pace.max_clock_offset.as_millis();
         if std::mem::replace(&mut self.clock_is_off, off) != off {
@@ -257,7 +257,8 @@ impl Feed {
                 }
                 self.stray.clear();
                 self.ledger.confirm(began);
-                self.last_read = Some(time);
+                // What the database said of this very read is never later than what was read; our own idea of its clock may be.
+                self.last_read = Some(page.millis.map_or(time, |millis| time.min(millis.div_euclid(1000))));
                 return Ok(());
             }
         }

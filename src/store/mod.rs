@@ -156,6 +156,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Tell other hubs about commits and be told by them (Postgres `NOTIFY`). Without it they see them when they look.
     pub listen_notify: bool,
+    /// How long the connection that listens may be silent before it has to prove that it lives.
+    pub beat_interval: Duration,
 }
 
 /// The store that `url` names. Does not reach for the server yet: that is [`Store::prepare`]'s, which can be repeated.

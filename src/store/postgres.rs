@@ -74,6 +74,7 @@ pub struct PostgresStore {
     /// How many appends still go the careful way; see [`CAUTION`].
     caution: AtomicU32,
     limit: Duration,
+    beat: Duration,
     hints: Arc<Notify>,
     listen_notify: bool,
     listener: Mutex<Option<JoinHandle<()>>>,
@@ -150,6 +151,7 @@ impl PostgresStore {
             writing: (0..places).map(|_| AtomicI32::new(0)).collect(),
             caution: AtomicU32::new(0),
             limit: options.timeout,
+            beat: options.beat_interval,
             hints: Arc::default(),
             listen_notify: options.listen_notify,
             listener: Mutex::default(),
@@ -162,17 +164,29 @@ impl PostgresStore {
         if self.closed.is_cancelled() {
             return Err(StoreError::Unavailable("Postgres: closed".into()));
         }
-        session::begin(self.connect.connect().await.map_err(explain)?, self.limit).await
+        let conn = self.connect.connect().await.map_err(explain)?;
+        session::tune_sockets(self.connect.get_port());
+        session::begin(conn, self.limit).await
     }
 
     /// Bounds a call by the configured timeout.
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         timeout(self.limit, call).await.unwrap_or_else(|_| {
+            // What has silenced one connection may have silenced all, and each would cost as long a wait as this one.
+            self.forget_connections();
             Err(StoreError::Unavailable(format!(
                 "Postgres: no answer within {}",
                 humantime::format_duration(self.limit)
             )))
         })
+    }
+
+    /// Drops every connection that nobody uses at the moment.
+    fn forget_connections(&self) {
+        self.idle.lock().clear();
+        for (_, conn) in self.writers.lock().iter_mut() {
+            *conn = None;
+        }
     }
 
     /// Runs one statement that can safely be run twice.
@@ -330,7 +344,7 @@ impl Store for PostgresStore {
             self.listener.lock().get_or_insert_with(|| {
                 hints::spawn(
                     self.connect.clone(),
-                    self.limit,
+                    hints::Patience { limit: self.limit, beat: self.beat },
                     self.hints.clone(),
                     self.writing.clone(),
                     self.closed.clone(),
@@ -358,7 +372,6 @@ impl Store for PostgresStore {
             }
             let (mut session, process) = self.open().await?;
             self.writing[writer.place].store(process, Relaxed);
-            session::send_at_once(self.connect.get_port());
             let appended = self.append_on(&mut session, changes, now, skew).await;
             let commit = appended.map_err(|failed| self.tell(failed))?;
             writer.session = Some(session);

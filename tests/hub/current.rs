@@ -23,25 +23,6 @@ async fn a_bookmark_carries_the_head_and_the_time(place: &Place) {
     }
 }
 
-/// Reads until two signs of life in a row were no bookmarks, then makes sure that none comes any more.
-async fn bookmarks_have_stopped(stream: &mut Stream) {
-    let mut comments = 0;
-    within("bookmarks stop and comments come", async {
-        while comments < 2 {
-            match stream.next().await {
-                Got::Comment => comments += 1,
-                Got::Event(Seen::Bookmark { .. }, _) => comments = 0,
-                Got::Event(..) => {}
-                Got::End => panic!("the stream has ended"),
-            }
-        }
-    })
-    .await;
-    for _ in 0..5 {
-        assert_eq!(stream.next().await, Got::Comment);
-    }
-}
-
 /// Postgres goes away and comes back, twice: once it refuses, once it swallows every byte.
 async fn while_postgres_is_away_nothing_claims_to_be_current(place: &Place) {
     let wire = Proxy::new(place).await;
@@ -59,7 +40,7 @@ async fn while_postgres_is_away_nothing_claims_to_be_current(place: &Place) {
     for how in [Wire::Cut, Wire::Mute] {
         let before = hub.snapshot().await;
         wire.set(how);
-        bookmarks_have_stopped(&mut stream).await;
+        stream.until_bookmarks_stop().await;
         until("the hub says that it is not ready", async || {
             let answer = hub.get("/readyz").await;
             (answer.status == 503 && answer.header("retry-after").is_some()).then_some(())
@@ -117,7 +98,7 @@ async fn a_database_that_throws_everybody_out_heals_without_a_restart(place: &Pl
     let name = place.database();
     admin.sql(&format!("alter database {name} with allow_connections false")).await;
     admin.sql(&format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")).await;
-    bookmarks_have_stopped(&mut stream).await;
+    stream.until_bookmarks_stop().await;
     let refused = hub.post(&token("b")).await.expect(503);
     assert!(refused.header("retry-after").is_some());
     assert_eq!(hub.snapshot().await.map.len(), 1);

@@ -21,9 +21,10 @@ use revocation_hub::hub::Hub;
 use revocation_hub::revocation::Cursor;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+
+#[path = "wire.rs"]
+mod wire;
+pub use wire::{Proxy, Wire};
 
 /// Where manual clocks start: a round moment in 2027.
 pub const NOW: i64 = 1_800_000_000;
@@ -579,6 +580,25 @@ impl Stream {
         .await;
     }
 
+    /// Reads until two signs of life in a row were no bookmarks, then makes sure that nothing is said any more.
+    pub async fn until_bookmarks_stop(&mut self) {
+        let mut comments = 0;
+        within("bookmarks stop and comments come", async {
+            while comments < 2 {
+                match self.next().await {
+                    Got::Comment => comments += 1,
+                    Got::Event(Seen::Bookmark { .. }, _) => comments = 0,
+                    Got::Event(..) => {}
+                    Got::End => panic!("the stream has ended"),
+                }
+            }
+        })
+        .await;
+        for _ in 0..5 {
+            assert_eq!(self.next().await, Got::Comment);
+        }
+    }
+
     /// The position and id of every event up to the position `seq`; bookmarks and the like are left out.
     pub async fn ids(&mut self, seq: u64) -> Vec<(u64, String)> {
         let mut ids = Vec::new();
@@ -672,6 +692,9 @@ impl Deref for Process {
     }
 }
 
+/// How hubs end in these tests unless one says otherwise.
+const SHUTDOWN: &str = "grace = \"5s\"\ndrain = \"1s\"";
+
 impl Process {
     /// Starts `revocation-hub serve` on the place's database and waits until it is ready.
     pub async fn start(place: &Place) -> Self {
@@ -683,11 +706,30 @@ impl Process {
 
     /// Starts `revocation-hub serve` with more settings (TOML) and arguments, and does not wait for anything.
     pub fn launch(place: &Place, settings: &str, arguments: &[&str]) -> Self {
-        Self::launch_to_end(place, settings, "grace = \"5s\"\ndrain = \"1s\"", arguments)
+        Self::launch_to_end(place, settings, SHUTDOWN, arguments)
     }
 
     /// The same with settings of its end.
     pub fn launch_to_end(place: &Place, settings: &str, shutdown: &str, arguments: &[&str]) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_revocation-hub"));
+        Self::spawn(program, &place.url, place, settings, shutdown, arguments)
+    }
+
+    /// The same on a database of this URL, and by a command that may have an environment or that runs the program in its own
+    /// way. Of the place it needs the folder.
+    #[allow(dead_code, reason = "for the tests with faults")]
+    pub fn launch_by(command: Command, url: &str, place: &Place, settings: &str, arguments: &[&str]) -> Self {
+        Self::spawn(command, url, place, settings, SHUTDOWN, arguments)
+    }
+
+    fn spawn(
+        mut command: Command,
+        url: &str,
+        place: &Place,
+        settings: &str,
+        shutdown: &str,
+        arguments: &[&str],
+    ) -> Self {
         let file = place.folder.path().join(format!("{:016x}.toml", rand::random::<u64>()));
         // Tables last, because what follows a table belongs to it.
         let settings = format!(
@@ -697,10 +739,10 @@ impl Process {
         std::fs::write(&file, settings).unwrap();
         let log = file.with_extension("log");
         let output = std::fs::File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_revocation-hub"))
+        let child = command
             .args(["serve", "--config"])
             .arg(&file)
-            .args(["--database-url", &place.url])
+            .args(["--database-url", url])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
@@ -708,6 +750,12 @@ impl Process {
             .spawn()
             .unwrap();
         Self { api: None, child, log }
+    }
+
+    /// Its process id.
+    #[allow(dead_code, reason = "for the tests with faults")]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything it has printed so far.
@@ -758,93 +806,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-// ---- a network that can be cut ---------------------------------------------------------------------------------
-
-/// What the wire does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Lets everything through.
-    Good,
-    /// Ends every connection at once.
-    Cut,
-    /// Accepts connections and keeps every byte: a network that swallows.
-    Mute,
-}
-
-/// A wire between a hub and Postgres that the test can cut and mend.
-pub struct Proxy {
-    address: SocketAddr,
-    wire: watch::Sender<Wire>,
-}
-
-impl Proxy {
-    /// A wire to the place's Postgres.
-    pub async fn new(place: &Place) -> Self {
-        let url = reqwest::Url::parse(&place.url).unwrap();
-        Self::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await
-    }
-
-    /// A wire to an address.
-    pub async fn to(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (wire, state) = watch::channel(Wire::Good);
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let (target, state) = (target.clone(), state.clone());
-                tokio::spawn(async move {
-                    if *state.borrow() == Wire::Cut {
-                        return;
-                    }
-                    let Ok(far) = TcpStream::connect(target).await else { return };
-                    let mut cut = state.clone();
-                    let (near_in, near_out) = near.into_split();
-                    let (far_in, far_out) = far.into_split();
-                    tokio::select! {
-                        _ = cut.wait_for(|wire| *wire == Wire::Cut) => {}
-                        () = carry(near_in, far_out, state.clone()) => {}
-                        () = carry(far_in, near_out, state) => {}
-                    }
-                });
-            }
-        });
-        Self { address, wire }
-    }
-
-    /// Where it begins.
-    #[allow(dead_code, reason = "for the tests with brokers")]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub fn set(&self, wire: Wire) {
-        self.wire.send_replace(wire);
-    }
-
-    /// The place's database by this wire.
-    pub fn url(&self, place: &Place) -> String {
-        let mut url = reqwest::Url::parse(&place.url).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(self.address.port())).unwrap();
-        url.into()
-    }
-}
-
-/// Carries bytes one way until either end goes away.
-async fn carry(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut state: watch::Receiver<Wire>,
-) {
-    use tokio::io::AsyncReadExt;
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        if state.wait_for(|wire| *wire != Wire::Mute).await.is_err() || to.write_all(&buffer[..n]).await.is_err() {
-            return;
-        }
     }
 }
 

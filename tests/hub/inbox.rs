@@ -36,7 +36,7 @@ impl Bench {
 
     /// With this time limit for every call of the store.
     async fn impatient(url: &str, timeout: Duration) -> Self {
-        let options = store::Options { max_connections: 4, timeout, listen_notify: false };
+        let options = store::Options { max_connections: 4, timeout, listen_notify: false, beat_interval: timeout };
         let store = store::connect(url, &options).await.unwrap();
         store.prepare(true).await.unwrap();
         let (clock, metrics, ledger) = (Clock::manual(NOW), Metrics::new(), Ledger::new("carbon.super"));

@@ -12,6 +12,7 @@ mod bounded;
 mod check;
 mod closed;
 mod complete;
+mod consumer;
 mod current;
 mod durable;
 mod epoch;

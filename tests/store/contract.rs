@@ -152,12 +152,14 @@ pub async fn pending_migrations_refuse_until_they_are_applied(place: &Place) {
     let store = place.connect().await.unwrap();
     for _ in 0..2 {
         match store.prepare(false).await {
-            Err(StoreError::PendingMigrations(names)) => assert_eq!(names, ["0001_log", "0002_links", "0003_seen"]),
+            Err(StoreError::PendingMigrations(names)) => {
+                assert_eq!(names, ["0001_log", "0002_links", "0003_seen", "0004_epoch"])
+            }
             other => panic!("{other:?}"),
         }
     }
     assert!(matches!(store.append(&[revoke("a", 5000)], NOW, 60).await, Err(StoreError::Refused(_))));
-    assert_eq!(store.prepare(true).await.unwrap(), ["0001_log", "0002_links", "0003_seen"]);
+    assert_eq!(store.prepare(true).await.unwrap(), ["0001_log", "0002_links", "0003_seen", "0004_epoch"]);
     assert_eq!(store.prepare(true).await.unwrap(), Vec::<String>::new());
     assert_eq!(store.prepare(false).await.unwrap(), Vec::<String>::new());
     assert_eq!(append(&*store, &[revoke("a", 5000)]).await, [Outcome::Revoked(1)]);

@@ -49,7 +49,8 @@ impl Place {
 }
 
 pub fn options() -> Options {
-    Options { max_connections: 4, timeout: Duration::from_secs(20), listen_notify: true }
+    let (timeout, beat_interval) = (Duration::from_secs(20), Duration::from_secs(10));
+    Options { max_connections: 4, timeout, listen_notify: true, beat_interval }
 }
 
 pub fn postgres_url() -> String {

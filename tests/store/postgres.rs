@@ -137,7 +137,7 @@ async fn hubs_that_start_together_apply_each_migration_once() {
         for task in starting {
             started.push(task.await.unwrap());
         }
-        assert_eq!(started.iter().map(|(names, ..)| names.len()).sum::<usize>(), 3);
+        assert_eq!(started.iter().map(|(names, ..)| names.len()).sum::<usize>(), 4);
         assert_eq!(started.iter().filter(|(names, ..)| !names.is_empty()).count(), 1);
         assert!(started.iter().all(|(_, epoch, _)| *epoch == started[0].1));
     })

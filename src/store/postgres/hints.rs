@@ -18,18 +18,25 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::session;
+
 /// The channel of `NOTIFY`. Its payload, the head, is for people who watch.
 pub(super) const CHANNEL: &str = "revocation_hub";
 
-/// So long may the connection be silent before it has to prove that it lives.
-const BEAT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the session may take to answer, and to be silent.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) limit: Duration,
+    pub(super) beat: Duration,
+}
 
 /// One listening session after the other until `stop`.
 pub(super) fn spawn(
     options: PgConnectOptions,
-    limit: Duration,
+    patience: Patience,
     hints: Arc<Notify>,
     writing: Arc<[AtomicI32]>,
     stop: CancellationToken,
@@ -40,13 +47,13 @@ pub(super) fn spawn(
             // A pool of one that lives as long as the session, because sqlx's listener wants a pool.
             let pool = PgPoolOptions::new()
                 .max_connections(1)
-                .acquire_timeout(limit)
+                .acquire_timeout(patience.limit)
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .connect_lazy_with(options.clone());
             tokio::select! {
                 () = stop.cancelled() => {}
-                error = listen(&pool, limit, &hints, &writing, &mut pause) => {
+                error = listen(&pool, patience, &hints, &writing, &mut pause) => {
                     tracing::warn!(%error, "lost the connection that listens for other hubs; reading by the timer until it is back");
                 }
             }
@@ -63,7 +70,7 @@ pub(super) fn spawn(
 /// Turns notifications into hints until the session ends, and returns why it did.
 async fn listen(
     pool: &PgPool,
-    limit: Duration,
+    Patience { limit, beat }: Patience,
     hints: &Notify,
     writing: &[AtomicI32],
     pause: &mut Duration,
@@ -74,14 +81,17 @@ async fn listen(
     };
     // The pause between two sessions, and the hint after it, are ours.
     listener.eager_reconnect(false);
-    if let Err(error) = listener.listen(CHANNEL).await {
-        return error;
+    match timeout(limit, listener.listen(CHANNEL)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return error,
+        Err(_) => return sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
     }
+    session::tune_sockets(pool.connect_options().get_port());
     *pause = FIRST_PAUSE;
     // What was committed before this moment has notified nobody here.
     hints.notify_one();
     loop {
-        match timeout(BEAT, listener.try_recv()).await {
+        match timeout(beat, listener.try_recv()).await {
             Ok(Ok(Some(first))) => {
                 let own = |process: u32| writing.iter().any(|own| own.load(Relaxed).cast_unsigned() == process);
                 let mut others = !own(first.process_id());

@@ -104,16 +104,23 @@ pub(super) async fn begin(mut conn: PgConnection, limit: Duration) -> Result<(Se
     Ok((Session { conn, home }, process))
 }
 
-/// Lets small packets to the server out at once, on every connection of this process to `port`.
+/// Sets up every connection of this process to `port`; sqlx shows nobody its sockets.
 ///
-/// sqlx leaves Nagle's algorithm on and shows nobody its sockets. The end of a `COPY` is a small packet behind large ones,
-/// so it would wait for an acknowledgement that the server's side holds back for 40 ms, longer than all else takes. A
-/// socket to that port that is not ours to the database loses nothing by it.
-pub(super) fn send_at_once(port: u16) {
+/// * Small packets go out at once. The end of a `COPY` is a small packet behind large ones; with Nagle's algorithm it would
+///   wait for an acknowledgement that the server's side holds back for 40 ms, longer than all else takes.
+/// * The kernel asks whether the other end still exists, as the server does in the other direction: a connection that died
+///   without a word while nobody used it is gone after 25 s, and not only when somebody waits for it in vain.
+///
+/// A socket to that port that is not ours to the database loses nothing by either.
+pub(super) fn tune_sockets(port: u16) {
     use std::mem::ManuallyDrop;
     use std::net::TcpStream;
     use std::os::fd::FromRawFd as _;
 
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
     // Elsewhere than on Linux there is no such folder, and it stays slow.
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     for fd in open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()) {
@@ -123,6 +130,7 @@ pub(super) fn send_at_once(port: u16) {
         if socket.peer_addr().is_ok_and(|peer| peer.port() == port) {
             // Slower otherwise, and no less right.
             let _ = socket.set_nodelay(true);
+            let _ = socket2::SockRef::from(&*socket).set_tcp_keepalive(&keepalive);
         }
     }
 }

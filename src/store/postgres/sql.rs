@@ -70,9 +70,9 @@ pub(super) const COPY: &str =
 
 /// Head, epoch and rows in one statement, so from one snapshot.
 ///
-/// With where the log should be and what time it is.
+/// With where the log should be, and with the time at which the transaction began: the snapshot is not older than that.
 pub(super) const READ_AFTER: &str = "select l.epoch, l.head, l.home is not null and l.home <> coalesce($3, l.home),
-        (extract(epoch from clock_timestamp()) * 1000)::bigint, r.* from log l left join (
+        floor(extract(epoch from now()) * 1000)::bigint, r.* from log l left join (
         select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
         from revocation where seq > $1 order by seq limit $2
     ) r on true";
