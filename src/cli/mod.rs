@@ -123,7 +123,7 @@ pub async fn run(cli: Cli) -> u8 {
             return check_code(check::run(args).await);
         }
         Command::List(args) => list::run(args).await.map(|()| exit::OK),
-        Command::Watch(args) => watch::run(args).await.map(|never| match never {}),
+        Command::Watch(args) => watch::run(args).await.map(|()| exit::OK),
         Command::Source(command) => {
             command.check().unwrap_or_else(|why| usage("source test", &why));
             links::sources(command).await.map(|()| exit::OK)

@@ -1,6 +1,5 @@
 //! `revocation-hub watch`: follows the event stream, across cuts, and checks that its promises are kept.
 
-use std::convert::Infallible;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -24,14 +23,16 @@ starts where it was asked to, a bookmark is never behind what was delivered, and
 The first promise that is broken ends the command with exit code 70 and says which.
 
 When the stream ends, the command comes back with its cursor and misses nothing. On `reset` it loads the snapshot and \
-goes on from there. It runs until it is interrupted, or the hub refuses it (exit code 1).
+goes on from there. It runs until it is interrupted, what `--until-jti` waits for has come, or the hub refuses it (exit \
+code 1).
 
 On a terminal, the last line shows where the stream is and how long ago the hub said that it is current.
 
 Examples:
   revocation-hub watch
   revocation-hub watch --since earliest          all live revocations first
-  revocation-hub watch --since aaaaaaaa-42 --json | jq .data.jti";
+  revocation-hub watch --since aaaaaaaa-42 --json | jq .data.jti
+  revocation-hub watch --since earliest --until-jti 4f6d2a19";
 
 /// Options of `watch`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,9 @@ pub struct Args {
     /// Start after this cursor, or with all live revocations [default: with what comes next]
     #[arg(long, value_name = "CURSOR|earliest")]
     since: Option<Since>,
+    /// End, with success, when this token is revoked; for tests of a whole installation
+    #[arg(long, value_name = "JTI")]
+    until_jti: Option<String>,
     /// Print one JSON object per event: {"event","id","data"}
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -66,14 +70,15 @@ const SILENCE: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const MAX_RETRY: Duration = Duration::from_secs(60);
 
-/// Follows the stream; returns only with an error.
-pub async fn run(args: Args) -> anyhow::Result<Infallible> {
+/// Follows the stream; returns when what it was to wait for has come, or with an error.
+pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = args.connection.client()?;
     let start = args.since.map_or(Start::Now, |since| since.0);
     let mut watch = Watch {
         client,
         json: args.json,
         bookmarks: args.bookmarks,
+        until_jti: args.until_jti,
         promise: Promise::new(start),
         status: Status::new(),
         retry: FIRST_RETRY,
@@ -84,6 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<Infallible> {
     };
     loop {
         let (reason, asked) = match watch.stream().await? {
+            End::Arrived => return Ok(()),
             End::Cut(reason) => (reason, None),
             End::Away(error) => (error.to_string(), error.retry_after()),
             End::Reset => match watch.reload().await {
@@ -100,6 +106,8 @@ pub async fn run(args: Args) -> anyhow::Result<Infallible> {
 
 /// How a stream ended, when going on makes sense.
 enum End {
+    /// What it was to wait for has come.
+    Arrived,
     /// It was open.
     Cut(String),
     /// It did not open.
@@ -112,6 +120,7 @@ struct Watch {
     client: Client,
     json: bool,
     bookmarks: bool,
+    until_jti: Option<String>,
     promise: Promise,
     status: Status,
     /// What the server last asked to wait between streams.
@@ -170,8 +179,8 @@ impl Watch {
                     Item::Retry(wait) => self.retry = wait.min(MAX_RETRY),
                     Item::Comment => {}
                     Item::Event(event) => {
-                        if self.event(&event)? {
-                            return Ok(End::Reset);
+                        if let Some(end) = self.event(&event)? {
+                            return Ok(end);
                         }
                     }
                 }
@@ -179,8 +188,8 @@ impl Watch {
         }
     }
 
-    /// Checks and prints one event. True when the snapshot has to be loaded.
-    fn event(&mut self, event: &Event) -> anyhow::Result<bool> {
+    /// Checks and prints one event, which may be the last one of this stream.
+    fn event(&mut self, event: &Event) -> anyhow::Result<Option<End>> {
         let seen = self.promise.check(event)?;
         let line = match &seen {
             Seen::Hello { cursor, head } => {
@@ -216,7 +225,13 @@ impl Watch {
             output::line(&line)?;
         }
         self.show();
-        Ok(matches!(seen, Seen::Reset { .. }))
+        Ok(match seen {
+            Seen::Reset { .. } => Some(End::Reset),
+            Seen::Revoked(value) if self.until_jti.as_deref().is_some_and(|jti| value["jti"] == jti) => {
+                Some(End::Arrived)
+            }
+            _ => None,
+        })
     }
 
     fn is_current(&mut self, head: u64) {

@@ -1,0 +1,83 @@
+{{/* What the schema cannot say. Each message names the value and what to do. */}}
+{{- define "revocation-hub.validate" -}}
+{{- $v := .Values -}}
+{{- if not $v.image.repository -}}
+{{- fail "image.repository is empty: name the image that you have built of integrations/container/Dockerfile" -}}
+{{- end -}}
+
+{{- $letIn := $v.config.clients -}}
+{{- range $v.config.issuers -}}
+{{- if .credentials -}}{{- $letIn = list . -}}{{- end -}}
+{{- end -}}
+{{- if not $letIn -}}
+{{- fail "config.clients is empty: in a pod the hub is reachable for others, and without clients anybody could revoke every token, so it would refuse to start. Give at least one client, with its password or token in a Secret of secretFiles" -}}
+{{- end -}}
+
+{{- if eq $v.database.kind "sqlite" -}}
+{{- if $v.autoscaling.enabled -}}
+{{- fail "autoscaling.enabled: a SQLite file belongs to one hub; use database.kind=postgres for several" -}}
+{{- end -}}
+{{- if gt (int $v.replicas) 1 -}}
+{{- fail (printf "replicas is %d: a SQLite file belongs to one hub; set replicas=1, or use database.kind=postgres for several" (int $v.replicas)) -}}
+{{- end -}}
+{{- if eq $v.migrations.mode "job" -}}
+{{- fail "migrations.mode=job: the volume of the SQLite file is not there yet when the Job runs; use start or init" -}}
+{{- end -}}
+{{- else if not $v.database.postgres.existingSecret -}}
+{{- fail "database.postgres.existingSecret is empty: name the Secret that holds the URL of the database" -}}
+{{- end -}}
+
+{{- if and $v.networkPolicy.enabled (eq $v.database.kind "postgres") (not $v.networkPolicy.egress.database.peers) -}}
+{{- fail "networkPolicy.egress.database.peers is empty: the policy would cut the hub off from its database. Say where Postgres is, or set networkPolicy.enabled=false" -}}
+{{- end -}}
+
+{{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+
+{{- $least := int (include "revocation-hub.leastGrace" .) -}}
+{{- if lt (int (include "revocation-hub.grace" .)) $least -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d, but preStopSleepSeconds and config.shutdown.grace need %d: streams would be cut instead of ended. Leave it out to have it computed" (int $v.terminationGracePeriodSeconds) $least) -}}
+{{- end -}}
+{{- with $v.config.shutdown.drain -}}
+{{- if ge (int64 (include "revocation-hub.milliseconds" .)) (int64 (include "revocation-hub.milliseconds" $v.config.shutdown.grace)) -}}
+{{- fail (printf "config.shutdown.drain (%v) has to be shorter than config.shutdown.grace (%v): streams leave within the first, and the second cuts what is left" . $v.config.shutdown.grace) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if $v.ingress.enabled -}}
+{{- if not $v.ingress.hosts -}}{{- fail "ingress.hosts is empty: an Ingress without hosts leads nowhere" -}}{{- end -}}
+{{- end -}}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs is empty: name the Gateway" -}}
+{{- end -}}
+
+{{- $mounted := list -}}
+{{- range $v.secretFiles -}}{{- $mounted = append $mounted (printf "/run/secrets/revocation-hub/%s/" .) -}}{{- end -}}
+{{- range $v.configMapFiles -}}{{- $mounted = append $mounted (printf "/run/files/revocation-hub/%s/" .) -}}{{- end -}}
+{{- range $v.extraVolumeMounts -}}{{- $mounted = append $mounted (printf "%s/" (trimSuffix "/" .mountPath)) -}}{{- end -}}
+{{- include "revocation-hub.validateFiles" (dict "value" $v.config "place" "config" "mounted" $mounted) -}}
+{{- end -}}
+
+{{/* Every setting that names a file names one that is mounted; else the hub would find out, and only in the pod. */}}
+{{- define "revocation-hub.validateFiles" -}}
+{{- $here := . -}}
+{{- if kindIs "map" .value -}}
+{{- range $key, $value := .value -}}
+{{- $place := printf "%s.%s" $here.place $key -}}
+{{- if and (hasSuffix "_file" $key) (kindIs "string" $value) -}}
+{{- $found := false -}}
+{{- range $here.mounted -}}{{- if hasPrefix . $value -}}{{- $found = true -}}{{- end -}}{{- end -}}
+{{- if not $found -}}
+{{- fail (printf "%s: nothing is mounted at %s; put its Secret into secretFiles (/run/secrets/revocation-hub/SECRET/KEY) or its ConfigMap into configMapFiles (/run/files/revocation-hub/CONFIGMAP/KEY)" $place $value) -}}
+{{- end -}}
+{{- else -}}
+{{- include "revocation-hub.validateFiles" (dict "value" $value "place" $place "mounted" $here.mounted) -}}
+{{- end -}}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $i, $value := .value -}}
+{{- include "revocation-hub.validateFiles" (dict "value" $value "place" (printf "%s[%d]" $here.place $i) "mounted" $here.mounted) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
