@@ -47,6 +47,11 @@ impl Clock {
         behind
     }
 
+    /// The second in which the clock that this one follows showed `millis`. A manual clock follows none and says what it shows.
+    pub fn seconds(&self, millis: i64) -> i64 {
+        if self.manual.is_some() { self.now() } else { millis.div_euclid(1000) }
+    }
+
     /// What the machine's own clock shows, milliseconds since the Unix epoch.
     pub fn own_millis(&self) -> i64 {
         // A clock before 1970 is no clock; 0 makes every expiry lie in the future, which fails closed.

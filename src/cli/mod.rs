@@ -2,6 +2,7 @@
 
 mod check;
 pub mod client;
+mod doctor;
 mod epoch;
 pub mod exit;
 mod health;
@@ -103,6 +104,9 @@ enum Command {
     /// Ask whether the hub is ready; for container probes
     #[command(after_help = health::AFTER_HELP)]
     Healthcheck(health::Args),
+    /// Look at what a hub depends on, and say what is wrong and what to do
+    #[command(after_help = doctor::AFTER_HELP)]
+    Doctor(serve::Source),
     /// Measure a hub: revocations per second, fan-out, snapshot, memory, catch-up
     Bench(crate::bench::Args),
 }
@@ -135,6 +139,9 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Epoch(command) => epoch::run(command).await.map(|()| exit::OK),
         Command::Config(command) => serve::config(command).map(|()| exit::OK),
         Command::Healthcheck(args) => health::run(args).await.map(|ready| if ready { exit::OK } else { exit::FAILURE }),
+        Command::Doctor(source) => {
+            doctor::run(source).await.map(|healthy| if healthy { exit::OK } else { exit::FAILURE })
+        }
         Command::Bench(args) => crate::bench::run(args).await.map(|()| exit::OK),
     };
     result.unwrap_or_else(|error| {

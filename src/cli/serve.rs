@@ -53,9 +53,13 @@ impl Source {
 
     /// The store that the settings name, to read only, beside hubs that use it.
     pub async fn store_to_read(self) -> anyhow::Result<Arc<dyn Store>> {
-        let config = self.load()?;
-        Ok(store::connect_to_read(config.database_url.expose(), &options(&config)).await?)
+        store_to_look_at(&self.load()?).await
     }
+}
+
+/// The store that the settings name, to read only, beside hubs that use it.
+pub async fn store_to_look_at(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(store::connect_to_read(config.database_url.expose(), &options(config)).await?)
 }
 
 /// The store that the settings name, prepared.

@@ -258,7 +258,7 @@ impl Feed {
                 self.stray.clear();
                 self.ledger.confirm(began);
                 // What the database said of this very read is never later than what was read; our own idea of its clock may be.
-                self.last_read = Some(page.millis.map_or(time, |millis| time.min(millis.div_euclid(1000))));
+                self.last_read = Some(page.millis.map_or(time, |millis| time.min(self.clock.seconds(millis))));
                 return Ok(());
             }
         }
