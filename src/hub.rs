@@ -203,6 +203,7 @@ impl Hub {
             stop: life.closing.clone(),
             cut: life.hard.clone(),
             tasks: life.connections.clone(),
+            clock: clock.clone(),
         };
         let mut addresses = Vec::new();
         for listener in listeners {

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod budget;
+pub mod endless;
 pub mod flow;
 pub mod negotiate;
 pub mod oauth;

@@ -14,13 +14,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::endless::{Asked, Takeover};
 use super::flow::{Flow, Paced};
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// A response that is not sent: the connection is closed without a byte instead. For clients that take any HTTP answer
@@ -36,9 +39,14 @@ impl IntoResponse for HangUp {
     }
 }
 
+/// Why there is no answer by way of hyper.
 #[derive(Debug, thiserror::Error)]
-#[error("hung up on purpose")]
-struct HungUp;
+enum NoAnswer {
+    #[error("hung up on purpose")]
+    HungUp,
+    #[error("the connection is a stream from here on")]
+    TakenOver,
+}
 
 /// The bytes of a request's header that are always accepted. How it arrives decides whether a little more is; twice as much
 /// is always answered by 431.
@@ -65,18 +73,49 @@ pub struct Server {
     pub cut: CancellationToken,
     /// Open connections.
     pub tasks: TaskTracker,
+    /// Tells what time it is, to those who ask by HTTP.
+    pub clock: Clock,
+}
+
+/// An open connection: counted, and with a place among as many as there may be.
+struct Open {
+    metrics: Arc<Metrics>,
+    flow: Flow,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(metrics: Arc<Metrics>, flow: Flow, place: OwnedSemaphorePermit) -> Self {
+        metrics.connections.inc();
+        Self { metrics, flow, _place: place }
+    }
+
+    /// It was still open when it had to end.
+    fn cut(&self) {
+        self.metrics.connections_cut.with_label_values(&["stopping"]).inc();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.flow.is_stalled() {
+            self.metrics.connections_cut.with_label_values(&["stalled"]).inc();
+        }
+        self.metrics.connections.dec();
+    }
 }
 
 impl Server {
     /// Accepts connections until `stop`.
     pub async fn run(self, listener: TcpListener) {
+        let server = Arc::new(self);
         loop {
             let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = server.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => self.serve(stream),
+                Ok((stream, _)) => server.serve(stream),
                 // Out of descriptors or memory: others end before new ones can begin.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -86,63 +125,80 @@ impl Server {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
-        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+    fn serve(self: &Arc<Self>, stream: TcpStream) {
+        let Ok(place) = self.connections.clone().try_acquire_owned() else {
             self.metrics.connections_refused.inc();
             return;
         };
         let stream = Paced::new(stream, self.stall_timeout);
-        let flow = stream.flow();
-        let (router, metrics) = (self.router.clone(), self.metrics.clone());
-        let (stopping, stop, cut) = (self.stopping.clone(), self.stop.clone(), self.cut.clone());
-        let header_timeout = self.header_timeout;
-        self.tasks.spawn(async move {
-            metrics.connections.inc();
-            // Boxed, because hyper keeps room for this future as long as the connection lives, and a stream lives long.
-            let known = flow.clone();
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
-                Box::pin(answer(router.clone(), known.clone(), stopping.clone(), request))
-            });
-            let mut connection = std::pin::pin!(
-                http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(header_timeout)
-                    .max_buf_size(MAX_HEADER)
-                    // An event is a few hundred bytes in three pieces; copying them together costs less than a vectored
-                    // write of each, and nothing measurable for large lists.
-                    .writev(false)
-                    .serve_connection(TokioIo::new(stream), service)
-            );
-            tokio::select! {
-                _ = &mut connection => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        _ = &mut connection => {}
-                        () = cut.cancelled() => metrics.connections_cut.with_label_values(&["stopping"]).inc(),
-                    }
+        let open = Open::new(self.metrics.clone(), stream.flow(), place);
+        self.tasks.spawn(self.clone().talk(stream, open));
+    }
+
+    /// Requests and answers, one after the other, until the end or until the connection becomes a stream.
+    async fn talk(self: Arc<Self>, stream: Paced, open: Open) {
+        let taken = Arc::new(Mutex::new(None));
+        // Boxed, because hyper keeps room for this future as long as the connection lives.
+        let service = {
+            let (server, flow, taken) = (self.clone(), open.flow.clone(), taken.clone());
+            service_fn(move |request: hyper::Request<Incoming>| {
+                Box::pin(answer(server.clone(), flow.clone(), taken.clone(), request))
+            })
+        };
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(MAX_HEADER)
+            // Answers are small or come in large pieces; copying the small ones together costs less than a vectored write.
+            .writev(false)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            _ = &mut connection => {}
+            () = self.stop.cancelled() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                tokio::select! {
+                    _ = &mut connection => {}
+                    () = self.cut.cancelled() => open.cut(),
                 }
             }
-            if flow.is_stalled() {
-                metrics.connections_cut.with_label_values(&["stalled"]).inc();
-            }
-            metrics.connections.dec();
-            drop(permit);
-        });
+        }
+        let taken = taken.lock().take();
+        if let Some(stream) = taken {
+            let io = connection.into_parts().io.into_inner();
+            // A task of its own, because this one keeps the room that hyper had for as long as it lives.
+            let cut = self.cut.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    _ = stream.send(io) => {}
+                    () = cut.cancelled() => open.cut(),
+                }
+            });
+        }
     }
 }
 
 async fn answer(
-    router: Router,
+    server: Arc<Server>,
     flow: Flow,
-    stopping: CancellationToken,
+    taken: Arc<Mutex<Option<Takeover>>>,
     request: hyper::Request<Incoming>,
-) -> Result<Response, HungUp> {
-    let mut request: Request = request.map(Body::new);
-    request.extensions_mut().insert(flow);
-    let mut response = router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
-    if stopping.is_cancelled() {
+) -> Result<Response, NoAnswer> {
+    let (mut parts, body) = request.into_parts();
+    let asked = Asked::of(&parts);
+    parts.extensions.insert(flow.clone());
+    let request = Request::from_parts(parts, Body::new(body));
+    let mut response = server.router.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
+    if server.stopping.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(response) }
+    if response.extensions().get::<HangUp>().is_some() {
+        return Err(NoAnswer::HungUp);
+    }
+    if let Some(stream) = Takeover::of(&mut response, &asked, &server.clock) {
+        // An answer to an earlier request of the same connection may still be on its way.
+        flow.open().await;
+        *taken.lock() = Some(stream);
+        return Err(NoAnswer::TakenOver);
+    }
+    Ok(response)
 }

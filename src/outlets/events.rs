@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -26,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::Scope;
 use crate::http::admission::Work;
 use crate::http::budget::Permit;
+use crate::http::endless::endless;
 use crate::http::flow::Flow;
 use crate::http::{Caller, Code, Problem};
 use crate::ledger::Pulse;
@@ -82,7 +82,7 @@ pub async fn events(
     let cursor = HeaderValue::try_from(start.cursor.to_string());
     let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
     let counted = Counted::new(&outlets, flow, place);
-    let mut response = Response::new(Body::from_stream(stream(outlets, start, load, caller, counted)));
+    let mut response = endless(stream(outlets, start, load, caller, counted));
     let own = response.headers_mut();
     own.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     own.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -190,7 +190,7 @@ fn stream(
     load: Load,
     caller: Caller,
     counted: Counted,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+) -> impl Stream<Item = Bytes> {
     // A fleet that connected together must not come back together.
     let age = outlets.max_stream_age.mul_f64(0.8 + 0.2 * rand::random::<f64>());
     let deadline = Instant::now() + age;
@@ -206,7 +206,7 @@ fn stream(
         let Cursor { mut epoch, mut seq } = start.cursor;
         let Pulse { tick: mut last_tick, mut resets, .. } = *pulse.borrow_and_update();
         let head = ledger.cursor().map_or(seq, |c| c.seq);
-        yield Ok(greeting(&outlets, &Cursor { epoch: epoch.clone(), seq }, head, start.resumed, start.reset));
+        yield greeting(&outlets, &Cursor { epoch: epoch.clone(), seq }, head, start.resumed, start.reset);
         // After a reset the client is complete only when it has loaded the snapshot, which the stream cannot know.
         let mut synced = start.reset.is_some();
         loop {
@@ -226,7 +226,7 @@ fn stream(
                     resets = now.resets;
                     (epoch, seq) = (cursor.epoch, cursor.seq);
                     synced = true;
-                    yield Ok(reset(&Cursor { epoch: epoch.clone(), seq }, "epoch"));
+                    yield reset(&Cursor { epoch: epoch.clone(), seq }, "epoch");
                 } else if !credential.news(&mut pulse, leaves).await {
                     return;
                 }
@@ -244,7 +244,7 @@ fn stream(
                 }
                 let piece = bytes.split_to(bytes.len().min(PIECE));
                 counted.metrics.stream_bytes.inc_by(piece.len() as u64);
-                yield Ok(piece);
+                yield piece;
                 if !(bytes.is_empty() && caught_up) {
                     // It is sent before there is more, and the other streams have their turn.
                     yield_now().await;
@@ -255,7 +255,7 @@ fn stream(
                 drop(load.take());
                 // More may have come in during the replay, and the log does not end before what was sent.
                 let data = format!(r#"{{"head":{}}}"#, head.max(seq));
-                yield Ok(frame(&Cursor { epoch: epoch.clone(), seq }, "synced", &data));
+                yield frame(&Cursor { epoch: epoch.clone(), seq }, "synced", &data);
             }
             if Instant::now() >= deadline {
                 counted.ended = "age";
@@ -267,7 +267,7 @@ fn stream(
             if now.tick != last_tick {
                 last_tick = now.tick;
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
-                yield Ok(ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n")));
+                yield ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n"));
             }
             if !credential.news(&mut pulse, leaves).await {
                 return;
