@@ -29,7 +29,8 @@ use crate::revocation::{Cursor, Id};
 use crate::router::router;
 use crate::sources::native::Origins;
 use crate::sources::{self, Defaults, Sources};
-use crate::store::{self, Store, StoreError, pruner};
+use crate::store::pruner::{self, Pruner};
+use crate::store::{self, Store, StoreError};
 
 /// Why a hub did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +103,8 @@ impl Hub {
             clock_skew: skew,
             max_clock_offset: config.store.max_clock_offset,
         };
-        let feed = Feed::new(store.clone(), ledger.clone(), clock.clone(), pace, metrics.clone());
+        let (over, is_over) = mpsc::unbounded_channel();
+        let feed = Feed::new(store.clone(), ledger.clone(), clock.clone(), pace, metrics.clone(), over);
 
         let mut life = Lifecycle::new(config.shutdown.drain);
         let (commits, committed) = mpsc::channel(256);
@@ -114,8 +116,8 @@ impl Hub {
             let (store, clock, metrics, rest) = (store.clone(), clock.clone(), metrics.clone(), life.rest.clone());
             async move {
                 if prepared || gate.wait().await {
-                    let prune = pruner::run(store.clone(), clock, pruning, metrics, rest.clone());
-                    tokio::join!(feed.run(committed, rest.clone()), prune);
+                    let pruner = Pruner { store: store.clone(), clock, pace: pruning, metrics, over: is_over };
+                    tokio::join!(feed.run(committed, rest.clone()), pruner.run(rest.clone()));
                 }
                 store.close().await;
             }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::revocation::{Epoch, Row};
+use crate::revocation::{Epoch, Id, Row};
 use crate::store::{Commit, Page, Store, StoreError};
 
 /// Rows read at once. Large enough to load a million in seconds, small enough to let readers in between.
@@ -69,6 +69,7 @@ pub struct Feed {
     pace: Pace,
     metrics: Arc<Metrics>,
     applied: watch::Sender<u64>,
+    over: mpsc::UnboundedSender<Vec<Id>>,
     epoch: Option<Epoch>,
     head: u64,
     failures: u32,
@@ -83,8 +84,15 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed that has read nothing.
-    pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>, clock: Clock, pace: Pace, metrics: Arc<Metrics>) -> Self {
+    /// A feed that has read nothing. `over` takes the ids of rows that may leave the disk.
+    pub fn new(
+        store: Arc<dyn Store>,
+        ledger: Arc<Ledger>,
+        clock: Clock,
+        pace: Pace,
+        metrics: Arc<Metrics>,
+        over: mpsc::UnboundedSender<Vec<Id>>,
+    ) -> Self {
         let applied = watch::Sender::new(0);
         Self {
             store,
@@ -93,6 +101,7 @@ impl Feed {
             pace,
             metrics,
             applied,
+            over,
             epoch: None,
             head: 0,
             failures: 0,
@@ -174,6 +183,7 @@ impl Feed {
     fn apply(&mut self, rows: &[Row], head: u64) {
         let cutoff = self.clock.now().saturating_sub(self.pace.clock_skew);
         self.ledger.apply(rows, head, cutoff);
+        self.tell_pruner(rows.iter().filter(|row| row.revocation.exp.0 <= cutoff).map(|row| row.id).collect());
         self.head = rows.last().map_or(head, |row| row.seq.max(head));
         self.applied.send_replace(self.head);
         self.metrics.feed_rows.inc_by(rows.len() as u64);
@@ -265,12 +275,22 @@ impl Feed {
     }
 
     fn sweep(&mut self) {
-        let removed = self.ledger.sweep(self.clock.now().saturating_sub(self.pace.clock_skew));
-        self.metrics.ledger_swept.inc_by(removed as u64);
+        let over = self.ledger.sweep(self.clock.now().saturating_sub(self.pace.clock_skew));
+        let removed = over.len() as u64;
+        self.metrics.ledger_swept.inc_by(removed);
+        self.tell_pruner(over);
         // Many came or went: what they passed through on their way is free by now.
-        if removed as u64 + self.head.abs_diff(self.tidy_head) > GIVE_BACK_AFTER {
+        if removed + self.head.abs_diff(self.tidy_head) > GIVE_BACK_AFTER {
             self.tidy_head = self.head;
             tokio::task::spawn_blocking(crate::memory::give_back);
+        }
+    }
+
+    /// Every row there is comes by here, so whatever is over is told, and nothing has to be searched on the disk.
+    fn tell_pruner(&self, over: Vec<Id>) {
+        if !over.is_empty() {
+            // The pruner ends first only when the hub does.
+            let _ = self.over.send(over);
         }
     }
 }

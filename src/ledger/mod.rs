@@ -209,18 +209,18 @@ impl Ledger {
         self.pulse.send_modify(|p| p.tick = tick);
     }
 
-    /// Removes what is over when everything with `exp <= cutoff` is; returns how many entries that were. Lets go of the
-    /// lock between segments.
-    pub fn sweep(&self, cutoff: i64) -> usize {
+    /// Removes what is over when everything with `exp <= cutoff` is, and returns the ids of that. Lets go of the lock between
+    /// segments.
+    pub fn sweep(&self, cutoff: i64) -> Vec<Id> {
         self.inner.write().recent.age();
-        let mut removed = 0;
+        let mut removed = Vec::new();
         let mut at = 0;
         loop {
             let mut inner = self.inner.write();
             let Some(segment) = inner.segments.get(at) else { break };
             for i in segment.over(cutoff) {
+                removed.push(inner.segments[at].data.id(i));
                 inner.kill(at, i);
-                removed += 1;
             }
             at += usize::from(!inner.tidy(at));
         }

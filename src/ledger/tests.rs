@@ -174,7 +174,10 @@ proptest! {
                 }
                 Step::Sweep(seconds) => {
                     now += seconds;
-                    ledger.sweep(now);
+                    let mut over = ledger.sweep(now);
+                    over.sort_unstable();
+                    let expected = model.values().filter(|(row, _)| row.revocation.exp.0 <= now).map(|(row, _)| row.id);
+                    prop_assert_eq!(over, expected.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>());
                     model.retain(|_, (row, _)| row.revocation.exp.0 > now);
                     None
                 }

@@ -21,12 +21,14 @@ const POSTGRES: &[Source] = &[
     (2, "links", include_str!("../../migrations/postgres/0002_links.sql")),
     (3, "seen", include_str!("../../migrations/postgres/0003_seen.sql")),
     (4, "epoch", include_str!("../../migrations/postgres/0004_epoch.sql")),
+    (5, "prune", include_str!("../../migrations/postgres/0005_prune.sql")),
 ];
 const SQLITE: &[Source] = &[
     (1, "log", include_str!("../../migrations/sqlite/0001_log.sql")),
     (2, "links", include_str!("../../migrations/sqlite/0002_links.sql")),
     (3, "seen", include_str!("../../migrations/sqlite/0003_seen.sql")),
     (4, "epoch", include_str!("../../migrations/sqlite/0004_epoch.sql")),
+    (5, "prune", include_str!("../../migrations/sqlite/0005_prune.sql")),
 ];
 
 /// The migrations of Postgres, oldest first.

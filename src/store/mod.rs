@@ -5,7 +5,8 @@
 //!
 //! **Concurrency.** A writer locks the `log` row first, then reads the rows it is about to change, then writes rows
 //! and head in the same transaction. So writers, on however many replicas, stand in one queue until their commit is
-//! done. Readers lock nothing. Pruning does not take the `log` row: it deletes only what can no longer match.
+//! done. Readers lock nothing. Pruning does not take the `log` row: it deletes only what can no longer match. Large batches
+//! of new targets write their rows before they take the lock (Postgres), with the positions that they will have.
 //!
 //! **Invariants.**
 //! * `seq` is gap-free at commit and its order is commit order: when a reader sees `seq = n`, every row that will ever
@@ -116,6 +117,16 @@ pub struct Page {
     pub millis: Option<i64>,
 }
 
+/// What one call of [`Store::prune`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Rows it deleted.
+    pub deleted: u64,
+    /// Rows that are still there and will be over: a writer holds them or has moved them, or the clock went back. To be
+    /// tried again.
+    pub left: Vec<Id>,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -222,9 +233,9 @@ pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + S
     /// The row of this id, a tombstone included.
     async fn get(&self, id: Id) -> Result<Option<Row>, StoreError>;
 
-    /// Deletes at most `limit` rows with `exp <= before` (NumericDate seconds) in one short transaction and returns how
-    /// many it deleted. Rows that a writer holds at the moment are left for the next call.
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+    /// Deletes those of the rows of `ids` that have `exp <= before` (NumericDate seconds), in one short transaction. Waits
+    /// for no writer.
+    async fn prune(&self, ids: &[Id], before: i64) -> Result<Pruned, StoreError>;
 
     /// Is notified when another process may have moved the head. A hint: the table is the truth.
     fn hints(&self) -> Arc<Notify>;

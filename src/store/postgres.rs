@@ -13,6 +13,7 @@
 
 mod copy;
 mod error;
+mod foretold;
 mod hints;
 mod links;
 mod seen;
@@ -37,12 +38,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::error::{explain, lost_connection};
+use self::foretold::Foresight;
 use self::session::Session;
 use self::sql::{
     BASE, BEGIN_LOG, EPOCH, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, RENEW, WRITE, WRITE_AND_NOTIFY,
 };
 use super::merge::{self, Plan};
-use super::{Change, Commit, Options, Page, Store, StoreError, migrations};
+use super::{Change, Commit, Options, Page, Pruned, Store, StoreError, migrations};
 use crate::revocation::{Epoch, Id, Row};
 
 /// Applying migrations may have to rewrite a large table.
@@ -73,6 +75,9 @@ pub struct PostgresStore {
     writing: Arc<[AtomicI32]>,
     /// How many appends still go the careful way; see [`CAUTION`].
     caution: AtomicU32,
+    /// How many large appends still go without foretelling; as [`CAUTION`], after others had written in between.
+    doubt: AtomicU32,
+    foresight: Foresight,
     limit: Duration,
     beat: Duration,
     hints: Arc<Notify>,
@@ -150,6 +155,8 @@ impl PostgresStore {
             places,
             writing: (0..places).map(|_| AtomicI32::new(0)).collect(),
             caution: AtomicU32::new(0),
+            doubt: AtomicU32::new(0),
+            foresight: Foresight::default(),
             limit: options.timeout,
             beat: options.beat_interval,
             hints: Arc::default(),
@@ -252,12 +259,23 @@ impl PostgresStore {
 
     /// The short way, when every target is new; `None` when one was there, and then nothing was done.
     async fn append_fresh(&self, session: &mut Session, changes: &[Change]) -> Result<Option<Commit>, Failed> {
-        let careful = self.caution.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        let careful = count_down(&self.caution);
         let new = |change: &Change| matches!(change, Change::Revoke(..) | Change::RevokeFor(..));
         if careful || changes.is_empty() || !changes.iter().all(new) {
             return Ok(None);
         }
-        let plan = merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let plan = || merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        if changes.len() >= foretold::WORTHWHILE && !count_down(&self.doubt) {
+            match foretold::append(&self.foresight, session, plan(), self.listen_notify).await? {
+                foretold::Outcome::Committed(commit) => return Ok(Some(commit)),
+                foretold::Outcome::Otherwise => self.doubt.store(CAUTION, Relaxed),
+                foretold::Outcome::NotNew => {
+                    self.caution.store(CAUTION, Relaxed);
+                    return Ok(None);
+                }
+            }
+        }
+        let plan = plan();
         let fresh = if plan.rows.len() < copy::WORTHWHILE {
             self.insert(session, plan).await?
         } else {
@@ -422,11 +440,16 @@ impl Store for PostgresStore {
         rows.first().map_or(Ok(None), |row| values::row(row, 0).map_err(explain))
     }
 
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows(|| sqlx::query(PRUNE).bind(before).bind(limit)).await?;
-        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0)).map_err(explain)?;
-        Ok(count.cast_unsigned())
+    async fn prune(&self, ids: &[Id], before: i64) -> Result<Pruned, StoreError> {
+        let query = || sqlx::query(PRUNE).bind(ids.iter().copied().map(values::PgId).collect::<Vec<_>>()).bind(before);
+        let mut pruned = Pruned::default();
+        for row in self.rows(query).await? {
+            match row.try_get(1).map_err(explain)? {
+                true => pruned.deleted += 1,
+                false => pruned.left.push(row.try_get::<values::PgId, _>(0).map_err(explain)?.0),
+            }
+        }
+        Ok(pruned)
     }
 
     fn hints(&self) -> Arc<Notify> {
@@ -462,6 +485,11 @@ impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.closed.cancel();
     }
+}
+
+/// Takes one from a count; false when there is none left.
+fn count_down(count: &AtomicU32) -> bool {
+    count.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
 /// Whether the log's epoch was made somewhere else than where it is.

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use self::file::DatabaseFile;
-use super::{Change, Commit, Options, Page, Store, StoreError, merge, migrations};
+use super::{Change, Commit, Options, Page, Pruned, Store, StoreError, merge, migrations};
 use crate::revocation::{Epoch, Expiry, Id, Kind, Revocation, Row, Target};
 
 const READERS: u32 = 2;
@@ -70,10 +70,9 @@ const RENEW: &str = "begin immediate;
 const GET: &str = "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
     from revocation where id = ?1";
 
-/// The literal lets the planner use the partial index.
-const PRUNE: &str = "delete from revocation where seq in (
-        select seq from revocation where exp <= ?1 and exp < 9223372036854775807 order by exp limit ?2
-    )";
+const LEFT: &str =
+    "select id from revocation where id in (select unhex(value) from json_each(?1)) and exp < 9223372036854775807";
+const PRUNE: &str = "delete from revocation where id in (select unhex(value) from json_each(?1)) and exp <= ?2";
 
 /// The log in one SQLite file; for one hub.
 pub struct SqliteStore {
@@ -252,20 +251,27 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    async fn prune(&self, ids: &[Id], before: i64) -> Result<Pruned, StoreError> {
+        let count = ids.len() as u64;
+        let ids = json(&ids.iter().map(Id::to_string).collect::<Vec<_>>())?;
         self.bounded(async {
             let mut slot = self.writer.lock().await;
             let mut conn = self.take(&mut slot).await?;
-            let done = sqlx::query(PRUNE).bind(before).bind(limit).execute(&mut conn).await.map_err(explain)?;
+            let done = sqlx::query(PRUNE).bind(&*ids).bind(before).execute(&mut conn).await.map_err(explain)?;
             // Also when nothing was deleted: an earlier call may have left pages. The file itself shrinks when the
             // pages' new places are checkpointed.
             conn.execute(VACUUM).await.map_err(explain)?;
             if done.rows_affected() > 0 {
                 conn.execute("pragma wal_checkpoint(passive)").await.map_err(explain)?;
             }
+            let deleted = done.rows_affected();
+            let mut left = Vec::new();
+            if deleted < count {
+                let rows = sqlx::query(LEFT).bind(&*ids).fetch_all(&mut conn).await.map_err(explain)?;
+                left = rows.iter().map(|row| id(row, 0)).collect::<Result<_, _>>().map_err(explain)?;
+            }
             *slot = Some(conn);
-            Ok(done.rows_affected())
+            Ok(Pruned { deleted, left })
         })
         .await
     }
@@ -332,10 +338,9 @@ fn decode(row: &SqliteRow, at: usize) -> Result<Option<Row>, sqlx::Error> {
     let unreadable = |what: String| sqlx::Error::Decode(what.into());
     let number = row.try_get(at + 2)?;
     let kind = Kind::from_number(number).ok_or_else(|| unreadable(format!("kind {number}")))?;
-    let id = row.try_get::<&[u8], _>(at + 1)?.try_into().map_err(|_| unreadable("id".into()))?;
     Ok(Some(Row {
         seq: seq.cast_unsigned(),
-        id: Id(id),
+        id: id(row, at + 1)?,
         lifted: row.try_get::<i64, _>(at + 11)? != 0,
         revocation: Revocation {
             target: Target { kind, iss: row.try_get(at + 3)?, value: row.try_get(at + 4)? },
@@ -347,6 +352,11 @@ fn decode(row: &SqliteRow, at: usize) -> Result<Option<Row>, sqlx::Error> {
             wso2_key: row.try_get(at + 10)?,
         },
     }))
+}
+
+fn id(row: &SqliteRow, at: usize) -> Result<Id, sqlx::Error> {
+    let bytes = row.try_get::<&[u8], _>(at)?.try_into();
+    bytes.map(Id).map_err(|_| sqlx::Error::Decode("id".into()))
 }
 
 /// Sorts errors into those that pass and those that need a person.

@@ -50,7 +50,7 @@ impl Bench {
             clock_skew: 60,
             max_clock_offset: second,
         };
-        let feed = Feed::new(store.clone(), ledger, clock.clone(), pace, metrics.clone());
+        let feed = Feed::new(store.clone(), ledger, clock.clone(), pace, metrics.clone(), mpsc::unbounded_channel().0);
         let (commits, committed) = mpsc::channel(256);
         let rest = CancellationToken::new();
         tokio::spawn(committer.run(commits, feed.applied()));

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
-use revocation_hub::revocation::{Expiry, Kind, Revocation, Row, Target};
-use revocation_hub::store::{Change, Outcome, PutBack, Store, StoreError};
+use revocation_hub::revocation::{Expiry, Id, Kind, Revocation, Row, Target};
+use revocation_hub::store::{Change, Outcome, Pruned, PutBack, Store, StoreError};
 
 use crate::place::{NOW, Place, id, revocation, revoke};
 
@@ -126,12 +126,22 @@ pub async fn pruning_deletes_what_is_over_and_nothing_else(place: &Place) {
         [revoke("a", 2000), revoke("b", 2001), revoke("c", 2002), never, revoke("d", 1999), revoke("e", 1500)];
     append(&*store, &changes).await;
     append(&*store, &[Change::Lift(id("e")), revoke("a", 9000)]).await;
-    assert_eq!(store.prune(1499, 100).await.unwrap(), 0);
-    assert_eq!(store.prune(2001, 2).await.unwrap(), 2);
-    assert_eq!(store.prune(2001, 2).await.unwrap(), 1);
-    assert_eq!(store.prune(2001, 2).await.unwrap(), 0);
+    let all = ["a", "b", "c", "never", "d", "e", "unknown"].map(id);
+    let pruned = |deleted, mut left: Vec<Id>| {
+        left.sort_unstable();
+        Pruned { deleted, left }
+    };
+    let prune = async |ids: &[Id], before| {
+        let Pruned { deleted, left } = store.prune(ids, before).await.unwrap();
+        pruned(deleted, left)
+    };
+    // What is still there may be over later: whoever asks keeps it. What never ends is not kept in mind.
+    assert_eq!(prune(&all, 1499).await, pruned(0, ["a", "b", "c", "d", "e"].map(id).into()));
+    assert_eq!(prune(&all[..2], 2001).await, pruned(1, vec![id("a")]));
+    assert_eq!(prune(&all, 2001).await, pruned(2, ["a", "c"].map(id).into()));
+    assert_eq!(prune(&[], 2001).await, Pruned::default());
     assert_eq!(listed(&*store, 0).await, [entry(3, "c", false), entry(4, "never", false), entry(8, "a", false)]);
-    assert_eq!(store.prune(i64::MAX, 100).await.unwrap(), 2);
+    assert_eq!(prune(&all, i64::MAX - 1).await, pruned(2, vec![]));
     assert_eq!(listed(&*store, 0).await, [entry(4, "never", false)]);
     assert_eq!(append(&*store, &[revoke("f", 9000)]).await, [Outcome::Revoked(9)]);
 }
@@ -139,7 +149,7 @@ pub async fn pruning_deletes_what_is_over_and_nothing_else(place: &Place) {
 pub async fn epoch_and_head_survive_reopening_and_pruning(place: &Place) {
     let store = place.open().await;
     let first = store.append(&[revoke("a", 2000), revoke("b", 2000)], NOW, 60).await.unwrap();
-    assert_eq!(store.prune(5000, 100).await.unwrap(), 2);
+    assert_eq!(store.prune(&[id("a"), id("b")], 5000).await.unwrap().deleted, 2);
     store.close().await;
     let store = place.connect().await.unwrap();
     assert_eq!(store.prepare(false).await.unwrap(), Vec::<String>::new());
@@ -148,18 +158,20 @@ pub async fn epoch_and_head_survive_reopening_and_pruning(place: &Place) {
     assert_eq!(append(&*store, &[revoke("a", 2000)]).await, [Outcome::Revoked(3)]);
 }
 
+const MIGRATIONS: [&str; 5] = ["0001_log", "0002_links", "0003_seen", "0004_epoch", "0005_prune"];
+
 pub async fn pending_migrations_refuse_until_they_are_applied(place: &Place) {
     let store = place.connect().await.unwrap();
     for _ in 0..2 {
         match store.prepare(false).await {
             Err(StoreError::PendingMigrations(names)) => {
-                assert_eq!(names, ["0001_log", "0002_links", "0003_seen", "0004_epoch"])
+                assert_eq!(names, MIGRATIONS)
             }
             other => panic!("{other:?}"),
         }
     }
     assert!(matches!(store.append(&[revoke("a", 5000)], NOW, 60).await, Err(StoreError::Refused(_))));
-    assert_eq!(store.prepare(true).await.unwrap(), ["0001_log", "0002_links", "0003_seen", "0004_epoch"]);
+    assert_eq!(store.prepare(true).await.unwrap(), MIGRATIONS);
     assert_eq!(store.prepare(true).await.unwrap(), Vec::<String>::new());
     assert_eq!(store.prepare(false).await.unwrap(), Vec::<String>::new());
     assert_eq!(append(&*store, &[revoke("a", 5000)]).await, [Outcome::Revoked(1)]);
@@ -331,7 +343,7 @@ pub async fn a_closed_store_says_so(place: &Place) {
     store.close().await;
     assert!(store.append(&[revoke("b", 5000)], NOW, 60).await.unwrap_err().is_transient());
     assert!(store.read_after(0, 1).await.unwrap_err().is_transient());
-    assert!(store.prune(0, 1).await.unwrap_err().is_transient());
+    assert!(store.prune(&[], 0).await.unwrap_err().is_transient());
     assert!(store.prepare(false).await.unwrap_err().is_transient());
 }
 

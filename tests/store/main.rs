@@ -2,6 +2,7 @@
 //! database of its own. No test sleeps to let something happen: it waits for the thing itself, for a bounded time.
 
 mod contract;
+mod foretold;
 mod links;
 mod place;
 mod postgres;

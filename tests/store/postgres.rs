@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use revocation_hub::revocation::{Expiry, Kind, Revocation, Target};
-use revocation_hub::store::{Change, Options, Outcome, Store, StoreError, connect};
+use revocation_hub::store::{Change, Options, Outcome, Pruned, Store, StoreError, connect};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use crate::place::{NOW, Place, id, on_postgres, options, revoke, until};
@@ -77,47 +77,60 @@ async fn a_writer_that_waited_sees_what_the_other_one_wrote() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_skips_a_position_while_two_hubs_write() {
-    on_postgres(async |place: &Place| {
-        let writers = [place.open().await, place.open().await];
-        let reader = place.open().await;
-        let done = Arc::new(AtomicBool::new(false));
-        let reading = tokio::spawn({
-            let done = done.clone();
-            async move {
-                let mut seen = Vec::new();
-                loop {
-                    let last = done.load(Ordering::SeqCst);
-                    let after = seen.last().copied().unwrap_or(0);
-                    let page = reader.read_after(after, 7).await.unwrap();
-                    let full = page.rows.len() == 7;
-                    assert!(page.rows.last().is_none_or(|row| row.seq <= page.head));
-                    assert!(full || page.rows.last().map_or(after, |row| row.seq) == page.head);
-                    seen.extend(page.rows.into_iter().map(|row| row.seq));
-                    if last && !full {
-                        return seen;
-                    }
+    on_postgres(async |place: &Place| never_skips(place, 15, &[1, 2, 3, 4, 5, 6]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_skips_a_position_while_one_hub_writes_large_batches_beside_each_other() {
+    on_postgres(async |place: &Place| never_skips(place, 6, &[600, 0, 700, 0, 2500, 0]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_skips_a_position_while_two_hubs_write_large_batches_and_small_ones() {
+    on_postgres(async |place: &Place| never_skips(place, 6, &[600, 700, 1, 3, 2500, 800]).await).await;
+}
+
+/// Each of six tasks, of two hubs in turn, appends so many batches of its size.
+async fn never_skips(place: &Place, batches: usize, sizes: &'static [usize; 6]) {
+    let writers = [place.open().await, place.open().await];
+    let reader = place.open().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let reading = tokio::spawn({
+        let done = done.clone();
+        async move {
+            let mut seen = Vec::new();
+            loop {
+                let last = done.load(Ordering::SeqCst);
+                let after = seen.last().copied().unwrap_or(0);
+                let page = reader.read_after(after, 7).await.unwrap();
+                let full = page.rows.len() == 7;
+                assert!(page.rows.last().is_none_or(|row| row.seq <= page.head));
+                assert!(full || page.rows.last().map_or(after, |row| row.seq) == page.head);
+                seen.extend(page.rows.into_iter().map(|row| row.seq));
+                if last && !full {
+                    return seen;
                 }
             }
-        });
-        let writing: Vec<_> = (0..6)
-            .map(|t| {
-                let store = writers[t % 2].clone();
-                tokio::spawn(async move {
-                    for i in 0..15 {
-                        let changes: Vec<_> = (0..=t).map(|n| revoke(&format!("{t}-{i}-{n}"), 5000)).collect();
-                        store.append(&changes, NOW, 60).await.unwrap();
-                    }
-                })
-            })
-            .collect();
-        for task in writing {
-            task.await.unwrap();
         }
-        done.store(true, Ordering::SeqCst);
-        // No row ever moved, so every position is there, in order, once.
-        assert_eq!(reading.await.unwrap(), (1..=15 * 21).collect::<Vec<_>>());
-    })
-    .await;
+    });
+    let writing: Vec<_> = (0..6)
+        .map(|t| {
+            let store = writers[t % 2].clone();
+            tokio::spawn(async move {
+                for i in 0..batches {
+                    let changes: Vec<_> = (0..sizes[t]).map(|n| revoke(&format!("{t}-{i}-{n}"), 5000)).collect();
+                    store.append(&changes, NOW, 60).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in writing {
+        task.await.unwrap();
+    }
+    done.store(true, Ordering::SeqCst);
+    // No row ever moved, so every position is there, in order, once.
+    let all = (batches * sizes.iter().sum::<usize>()) as u64;
+    assert_eq!(reading.await.unwrap(), (1..=all).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +150,7 @@ async fn hubs_that_start_together_apply_each_migration_once() {
         for task in starting {
             started.push(task.await.unwrap());
         }
-        assert_eq!(started.iter().map(|(names, ..)| names.len()).sum::<usize>(), 4);
+        assert_eq!(started.iter().map(|(names, ..)| names.len()).sum::<usize>(), 5);
         assert_eq!(started.iter().filter(|(names, ..)| !names.is_empty()).count(), 1);
         assert!(started.iter().all(|(_, epoch, _)| *epoch == started[0].1));
     })
@@ -206,7 +219,7 @@ async fn killed_connections_heal_without_an_error() {
             conn.execute(kill).await.unwrap();
         }
         assert!(store.get(id("1")).await.unwrap().is_some());
-        assert_eq!(store.prune(0, 10).await.unwrap(), 0);
+        assert_eq!(store.prune(&[id("1")], 0).await.unwrap().deleted, 0);
     })
     .await;
 }
@@ -244,9 +257,11 @@ async fn pruning_waits_for_nobody() {
             .execute("begin; select head from log for update; update revocation set exp = 9000 where value = 'a'")
             .await
             .unwrap();
-        assert_eq!(store.prune(3000, 10).await.unwrap(), 1);
+        let ids = [id("a"), id("b")];
+        let left = vec![id("a")];
+        assert_eq!(store.prune(&ids, 3000).await.unwrap(), Pruned { deleted: 1, left: left.clone() });
         writer.execute("commit").await.unwrap();
-        assert_eq!(store.prune(3000, 10).await.unwrap(), 0);
+        assert_eq!(store.prune(&ids, 3000).await.unwrap(), Pruned { deleted: 0, left });
         assert!(store.get(id("a")).await.unwrap().is_some());
     })
     .await;

@@ -48,7 +48,8 @@ pub(super) async fn append(session: &mut Session, mut plan: Plan, notify: bool) 
     Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows }))
 }
 
-async fn send(conn: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+/// Sends rows that have their positions.
+pub(super) async fn send(conn: &mut PgConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
     let mut copy = conn.copy_in_raw(COPY).await?;
     let mut piece = Vec::with_capacity(PIECE + (PIECE >> 2));
     piece.extend_from_slice(HEADER);

@@ -1,7 +1,33 @@
 //! The statements.
 
+use sqlx::error::DatabaseError;
+
+use crate::revocation::Epoch;
+
 /// Takes the lock that all writers queue at. A simple query, so that both statements travel together.
 pub(super) const LOCK: &str = "begin; select epoch, head, home from log for update";
+
+/// Looks where the log stands, without its lock. A simple query, so that the statements travel together. From here on the
+/// transaction waits for nobody for longer than a batch takes: see [`super::foretold`].
+pub(super) const LOOK: &str = "begin; set local lock_timeout = '20ms'; select epoch, head, home from log";
+
+/// Takes the lock if nobody has it, moves the head from where it was foretold to be, and commits; else an error that
+/// [`disagrees`]. A simple query, so that all of it is one round trip under the lock. Of the epoch only letters and digits
+/// get into the text, see [`Epoch`].
+pub(super) fn agree(epoch: &Epoch, base: u64, head: u64, notify: bool) -> String {
+    let notify = if notify { ", pg_notify('revocation_hub', head::text)" } else { "" };
+    format!(
+        "select from log for update nowait;
+        with l as (update log set head = {head} where head = {base} and epoch = '{epoch}' returning head{notify})
+        select 1 / count(*) from l;
+        commit"
+    )
+}
+
+/// Whether somebody else had the lock or a row (55P03, or 40P01 where deadlocks are looked for at once), or the head was another one (22012, the division in [`agree`]).
+pub(super) fn disagrees(error: &dyn DatabaseError) -> bool {
+    matches!(error.code().as_deref(), Some("55P03" | "40P01" | "22012"))
+}
 
 /// A statement of its own after [`LOCK`]: under READ COMMITTED each statement sees what was committed before it began,
 /// and the one that waited for the lock began before the other writer's commit.
@@ -78,13 +104,12 @@ pub(super) const READ_AFTER: &str = "select l.epoch, l.head, l.home is not null 
     ) r on true";
 
 /// Waits for nobody, so it cannot be part of a deadlock. The outer condition is asked again of a row that moved in
-/// between. The literal lets the planner use the partial index.
+/// between. The last part sees what was there before, so it tells what was left too.
 pub(super) const PRUNE: &str = "with gone as (
         delete from revocation where id = any(array(
-            select id from revocation where exp <= $1 and exp < 9223372036854775807
-            order by exp limit $2 for update skip locked
-        )) and exp <= $1 returning 1
-    ) select count(*) from gone";
+            select id from revocation where id = any($1) and exp <= $2 for update skip locked
+        )) and exp <= $2 returning id
+    ) select r.id, g.id is not null from revocation r left join gone g on g.id = r.id where r.id = any($1) and r.exp < 9223372036854775807";
 
 /// When two hubs start at once, the second one's row meets the constraint and the first one's stays.
 pub(super) const BEGIN_LOG: &str =
