@@ -3,7 +3,7 @@
 //! Durations that only pace work (poll intervals, time-outs) use tokio's timer and not this clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Wall-clock time in NumericDate seconds (RFC 7519 §2).
@@ -18,6 +18,8 @@ pub struct Clock {
     behind: Arc<AtomicI64>,
     /// Milliseconds that tests put on the machine's clock.
     error: i64,
+    /// There is a clock that counts more, and it has not been heard of yet.
+    waits: Arc<AtomicBool>,
 }
 
 impl Clock {
@@ -44,7 +46,18 @@ impl Clock {
         let (least, most) = (millis.saturating_sub(answered), millis.saturating_sub(asked));
         let behind = self.behind.load(Ordering::Acquire).max(least).min(most);
         self.behind.store(behind, Ordering::Release);
+        self.waits.store(false, Ordering::Release);
         behind
+    }
+
+    /// Says that there is a clock to follow. Until it has been heard of, nobody knows what has expired.
+    pub fn wait(&self) {
+        self.waits.store(true, Ordering::Release);
+    }
+
+    /// Whether this clock shows what counts.
+    pub fn is_right(&self) -> bool {
+        self.manual.is_some() || !self.waits.load(Ordering::Acquire)
     }
 
     /// The second in which the clock that this one follows showed `millis`. A manual clock follows none and says what it shows.
@@ -91,7 +104,10 @@ mod tests {
     fn an_answer_that_was_long_on_its_way_says_little() {
         let clock = Clock::system();
         // Asked late, answered late: the same clock all the same.
+        clock.wait();
+        assert!(!clock.is_right());
         assert_eq!(clock.follow(10_000, 9_000, 10_000), 0);
+        assert!(clock.is_right());
         assert_eq!(clock.follow(10_000, 9_990, 30_000), 0);
         // What is certain is followed, and no further.
         assert_eq!(clock.follow(15_000, 9_990, 10_000), 5_000);

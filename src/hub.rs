@@ -88,6 +88,9 @@ impl Hub {
             beat_interval: config.store.beat_interval,
         };
         let store = store::connect(config.database_url.expose(), &options).await?;
+        if store.has_clock() {
+            clock.wait();
+        }
         let prepared = prepare_once(&*store, config.migrate_on_start).await?;
 
         let skew = seconds(config.clock_skew);
@@ -101,6 +104,7 @@ impl Hub {
             bookmark_interval: config.bookmark_interval,
             sweep_interval: config.store.prune_interval,
             clock_skew: skew,
+            migrate: config.migrate_on_start,
             max_clock_offset: config.store.max_clock_offset,
         };
         let (over, is_over) = mpsc::unbounded_channel();

@@ -34,9 +34,6 @@ use crate::store::{Commit, Page, Store, StoreError};
 /// Rows read at once. Large enough to load a million in seconds, small enough to let readers in between.
 const PAGE: usize = 4096;
 
-/// A page with fewer rows tells the time.
-const PAGE_OF_TIME: usize = 100;
-
 /// Rows kept until others' before them have been read, which is a matter of milliseconds unless the store does not answer.
 const MAX_STRAY: usize = 65_536;
 
@@ -57,6 +54,8 @@ pub struct Pace {
     pub sweep_interval: Duration,
     /// `clock_skew`, seconds.
     pub clock_skew: i64,
+    /// Tables that are gone are made again.
+    pub migrate: bool,
     /// The database's clock and this machine's may differ by so much before it is worth a warning.
     pub max_clock_offset: Duration,
 }
@@ -164,7 +163,7 @@ impl Feed {
 
     /// Takes the rows of a commit if they follow the ledger's head; says whether nothing is left to read.
     fn take(&mut self, commit: Commit) -> bool {
-        if self.epoch.as_ref() != Some(&commit.epoch) || !self.ledger.is_loaded() {
+        if self.epoch.as_ref() != Some(&commit.epoch) || self.ledger.is_loading() {
             return false;
         }
         if commit.head <= self.head {
@@ -205,9 +204,38 @@ impl Feed {
                 }
                 self.failures += 1;
                 self.metrics.feed_failures.inc();
+                if matches!(error, StoreError::Absent(_)) && self.begin_again().await {
+                    return Duration::ZERO;
+                }
                 // 0.1 s, doubling to 3.2 s, each between half and all of it.
                 let backoff = Duration::from_millis(100 << (self.failures - 1).min(5));
                 backoff.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+            }
+        }
+    }
+
+    /// Another database, an empty one, answers in the place of the one that was there. It gets its tables, and then what this
+    /// process holds: that it was acknowledged counts, and not where.
+    async fn begin_again(&self) -> bool {
+        let first = self.failures == 1;
+        if !self.pace.migrate {
+            if first {
+                tracing::error!(
+                    "the database has no log; run `revocation-hub migrate`. Do not restart the hubs: they put back what they hold"
+                );
+            }
+            return false;
+        }
+        match self.store.prepare(true).await {
+            Ok(_) => {
+                tracing::error!("the database had no log; it has a new one now");
+                true
+            }
+            Err(error) => {
+                if first {
+                    tracing::error!(%error, "the database has no log, and none can be made");
+                }
+                false
             }
         }
     }
@@ -216,8 +244,8 @@ impl Feed {
     async fn read_page(&mut self, after: u64) -> Result<Page, StoreError> {
         let own = self.clock.own_millis();
         let page = self.store.read_after(after, PAGE).await?;
-        // A page that is long on its way says little about the time.
-        if let Some(millis) = page.millis.filter(|_| page.rows.len() < PAGE_OF_TIME) {
+        // Before anything of it is judged by the time.
+        if let Some(millis) = page.millis {
             self.follow(millis, own, self.clock.own_millis());
         }
         Ok(page)
@@ -261,12 +289,13 @@ impl Feed {
                 self.apply(&page.rows, head);
             }
             if last {
-                if !self.ledger.is_loaded() {
+                self.stray.clear();
+                let loading = self.ledger.is_loading();
+                self.ledger.confirm(began);
+                if loading {
                     let entries = self.ledger.stats().live.iter().sum::<usize>();
                     tracing::info!(revocations = entries, head, epoch = %page.epoch, "loaded");
                 }
-                self.stray.clear();
-                self.ledger.confirm(began);
                 // What the database said of this very read is never later than what was read; our own idea of its clock may be.
                 self.last_read = Some(page.millis.map_or(time, |millis| time.min(self.clock.seconds(millis))));
                 return Ok(());

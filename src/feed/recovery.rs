@@ -6,7 +6,7 @@
 //!
 //! * `moved`: it is on another server, timeline, database or table than its epoch was made on. The store refuses to append
 //!   until the epoch is new, so no position is ever handed out twice in one epoch.
-//! * `shrunk`: its head is behind what this process has read from it.
+//! * `shrunk`: its head is behind what this process has read from it, or written to it. Here too the store refuses.
 //! * `ahead`: a client has a cursor of this epoch that the log does not reach.
 //!
 //! Then, and also when another replica has renewed the epoch or the name leads to another database altogether, what the
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{Feed, PAGE};
 use crate::revocation::{Epoch, Id, Row};
-use crate::store::merge::{Lost, lost};
+use crate::store::merge::{Lost, Stands, lost};
 use crate::store::{Change, Commit, Outcome, Page, PutBack, StoreError};
 
 /// Rows put back in one transaction: writers get in between.
@@ -40,13 +40,13 @@ impl Feed {
         if page.moved {
             return Some("moved");
         }
-        if another {
+        if another && !page.shrunk {
             return None;
         }
-        if page.head < self.head {
+        if page.shrunk || page.head < self.head {
             return Some("shrunk");
         }
-        claim.filter(|seq| *seq > page.head)?;
+        claim.filter(|(epoch, seq)| *epoch == page.epoch && *seq > page.head)?;
         if self.believed.is_some_and(|at| at.elapsed() < BELIEVE_EVERY) {
             tracing::warn!(
                 "a client is ahead of the log, soon after another one was; it was told to load the list again"
@@ -72,7 +72,8 @@ impl Feed {
         head: u64,
         commits: &mut mpsc::Receiver<Commit>,
     ) -> Result<(), StoreError> {
-        if let Some(old) = self.epoch.clone() {
+        // What the ledger holds, which is older than `self.epoch` when that one was not loaded to its end.
+        if let Some(old) = self.ledger.epoch() {
             // Commits of this process that have not been looked at: acknowledged, and perhaps lost.
             while let Ok(commit) = commits.try_recv() {
                 self.take(commit);
@@ -127,18 +128,18 @@ impl Feed {
         Ok(count)
     }
 
-    /// Where each target stands in the log, and whether it is lifted. An error when the log changes its epoch meanwhile.
-    async fn positions(&self, epoch: &Epoch) -> Result<HashMap<Id, (u64, bool)>, StoreError> {
+    /// Where each target stands in the log. An error when the log changes its epoch meanwhile.
+    async fn positions(&self, epoch: &Epoch) -> Result<HashMap<Id, Stands>, StoreError> {
         let mut all = HashMap::new();
         let mut after = 0;
         loop {
             let page = self.store.read_after(after, PAGE).await?;
-            if page.moved || page.epoch != *epoch {
+            if page.moved || page.shrunk || page.epoch != *epoch {
                 return Err(StoreError::Unavailable("the log got a new epoch once more".into()));
             }
             let last = page.rows.len() < PAGE;
             after = page.rows.last().map_or(after, |row| row.seq);
-            all.extend(page.rows.into_iter().map(|row| (row.id, (row.seq, row.lifted))));
+            all.extend(page.rows.iter().map(|row| (row.id, Stands::from(row))));
             if last {
                 return Ok(all);
             }

@@ -37,6 +37,8 @@ const VISIBILITY_PATIENCE: Duration = Duration::from_secs(1);
 /// One request on its way to the store.
 pub(super) struct Job {
     pub(super) changes: Vec<Change>,
+    /// When it was sent.
+    pub(super) queued: Instant,
     pub(super) reply: oneshot::Sender<Result<Committed, IntakeError>>,
 }
 
@@ -61,6 +63,12 @@ impl Batch {
         self.jobs.is_empty()
     }
 
+    /// Leaves those that came later than what has failed.
+    fn fail(&mut self, failed: &Failed) {
+        self.jobs = std::mem::take(&mut self.jobs).into_iter().filter_map(|job| job.fail(failed)).collect();
+        self.size = self.jobs.iter().map(|job| job.changes.len()).sum();
+    }
+
     /// Takes the request in, or gives it back when both together would be too much.
     fn join(&mut self, job: Job) -> Result<(), Job> {
         if !self.is_empty() && self.size + job.changes.len() > MAX_BATCH {
@@ -69,6 +77,24 @@ impl Batch {
         self.size += job.changes.len();
         self.jobs.push(job);
         Ok(())
+    }
+}
+
+/// A transaction that did not succeed, and when it began. Whoever was waiting by then has waited for as long as the store may
+/// take, and is not to wait for that again: with a store that does not answer, each transaction would add as much.
+struct Failed {
+    began: Instant,
+    error: StoreError,
+}
+
+impl Job {
+    /// Tells its sender of the failure; gives it back when it came later.
+    fn fail(self, failed: &Failed) -> Option<Self> {
+        if self.queued > failed.began {
+            return Some(self);
+        }
+        let _ = self.reply.send(Err(IntakeError::Store(repeat(&failed.error))));
+        None
     }
 }
 
@@ -127,7 +153,13 @@ impl Committer {
                 }
             } else {
                 tokio::select! {
-                    Some(()) = running.next() => {}
+                    Some(done) = running.next() => if let Err(failed) = done {
+                        next.fail(&failed);
+                        held = held.and_then(|job: Job| job.fail(&failed));
+                        while held.is_none() && let Ok(job) = jobs.try_recv() {
+                            held = job.fail(&failed);
+                        }
+                    },
                     () = large.notified(), if running.len() < at_once => {}
                 }
             }
@@ -140,7 +172,12 @@ impl Committer {
 }
 
 impl Desk {
-    async fn commit(&self, batch: Batch, commits: &mpsc::Sender<Commit>, applied: &watch::Receiver<u64>) {
+    async fn commit(
+        &self,
+        batch: Batch,
+        commits: &mpsc::Sender<Commit>,
+        applied: &watch::Receiver<u64>,
+    ) -> Result<(), Failed> {
         let mut changes = Vec::new();
         let mut replies = Vec::with_capacity(batch.jobs.len());
         for mut job in batch.jobs {
@@ -171,6 +208,7 @@ impl Desk {
                     })
                     .collect();
                 answer_when_visible(answers, cursor.seq, wrote.then(|| applied.clone()));
+                Ok(())
             }
             Err(error) => {
                 self.metrics.commit_failed.inc();
@@ -178,6 +216,7 @@ impl Desk {
                 for (_, reply) in replies {
                     let _ = reply.send(Err(IntakeError::Store(repeat(&error))));
                 }
+                Err(Failed { began, error })
             }
         }
     }
@@ -208,6 +247,7 @@ fn answer_when_visible(
 fn repeat(error: &StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
+        StoreError::Absent(text) => StoreError::Absent(text.clone()),
         other => StoreError::Refused(other.to_string()),
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 pub use committer::{Committed, Committer};
 pub use validate::{Invalid, Reason, taken_before};
@@ -190,6 +191,11 @@ impl Intake {
 
     /// Checks everything, commits everything in one transaction, and answers when that is on disk.
     pub async fn revoke(&self, sender: &Sender, items: Vec<NewRevocation>) -> Result<Receipt, IntakeError> {
+        if !self.clock.is_right() {
+            // What is live by the right clock may be over by this machine's.
+            let unknown = StoreError::Unavailable("the database has not told its time yet".into());
+            return Err(IntakeError::Store(unknown));
+        }
         let now = self.clock.now();
         let mut ids = Vec::with_capacity(items.len());
         let mut changes = Vec::with_capacity(items.len());
@@ -260,7 +266,7 @@ impl Intake {
     async fn commit(&self, changes: Vec<Change>) -> Result<Committed, IntakeError> {
         let (reply, answer) = oneshot::channel();
         let large = changes.len() >= committer::LARGE;
-        let job = committer::Job { changes, reply };
+        let job = committer::Job { changes, queued: Instant::now(), reply };
         match tokio::time::timeout(QUEUE_PATIENCE, self.queue.send(job)).await {
             Err(_) => return Err(IntakeError::Busy),
             Ok(Err(_)) => return Err(IntakeError::Stopping),

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::index::Index;
-use super::recent::Recent;
+use super::recent::{Frames, Recent};
 use super::segment::{self, Item, Segment};
 use crate::revocation::{Epoch, Id, Kind, Row};
 
@@ -16,7 +16,7 @@ pub struct Book {
     pub head: u64,
     pub loaded: bool,
     pub confirmed: Option<Instant>,
-    pub bookmark: Option<(u64, Bytes)>,
+    pub bookmark: Option<Bookmark>,
     pub segments: Vec<Segment>,
     pub ids: Index,
     pub claims: Index,
@@ -26,10 +26,43 @@ pub struct Book {
     pub tombstones: usize,
 }
 
+/// What was last read of the store, for streams.
+pub struct Bookmark {
+    /// Where the log stood.
+    pub head: u64,
+    /// When, NumericDate seconds.
+    pub time: i64,
+    /// For those that stand there.
+    pub frame: Bytes,
+}
+
 /// Keys of the two indexes are kept apart by a tag, so that a value cannot pose as an id.
 const ID_TAG: u8 = 0;
 
 impl Book {
+    /// Takes rows in that follow the head, with their wire forms. While all of it is being loaded nobody needs frames.
+    pub fn take(&mut self, rows: &[Row], texts: &[Vec<u8>], head: u64, cutoff: i64) {
+        let Some(epoch) = self.epoch.clone() else { return };
+        let mut frames = Frames::default();
+        for (row, json) in rows.iter().zip(texts) {
+            debug_assert!(row.seq > self.head && row.seq <= super::index::MAX_SEQ);
+            self.remove(row.id);
+            if row.revocation.exp.0 > cutoff {
+                self.push(row, json);
+            }
+            self.head = row.seq;
+            if self.loaded && frames.add(&epoch, row.seq, super::event(row.lifted), json) {
+                self.recent.push(std::mem::take(&mut frames), row.seq);
+            }
+        }
+        self.head = self.head.max(head);
+        if self.loaded {
+            self.recent.push(frames, self.head);
+        } else {
+            self.recent.clear(self.head);
+        }
+    }
+
     pub fn locate(&self, id: Id) -> Option<(usize, usize)> {
         let hash = self.ids.hash(ID_TAG, &id.0);
         self.ids.candidates(hash).find_map(|seq| self.at(seq).filter(|(at, i)| self.segments[*at].data.id(*i) == id))

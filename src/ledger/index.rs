@@ -72,11 +72,6 @@ impl Index {
     pub fn candidates(&self, hash: u32) -> impl Iterator<Item = u64> + '_ {
         self.table.iter_hash(spread(hash)).filter(move |slot| slot.hash() == hash).map(|slot| slot.seq())
     }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.table = HashTable::new();
-    }
 }
 
 #[cfg(test)]

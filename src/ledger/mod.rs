@@ -11,7 +11,8 @@
 //! **Invariants.**
 //! * Only committed rows get in, in `seq` order, and each id has at most one entry.
 //! * Everything up to `head` that is still in force is here. While that is not known to be so (before the first load)
-//!   [`Ledger::is_loaded`] is false and outlets refuse to answer.
+//!   [`Ledger::is_loaded`] is false and outlets refuse to answer. A log that takes another one's place is loaded beside it,
+//!   and outlets read the old one until all of it is there, as they do while the store is away.
 //! * An entry goes when it was moved or lifted, or when `exp + clock_skew` has passed; at the latest
 //!   `prune_interval` after that, and then from everywhere at once: order, indexes, lists.
 
@@ -26,21 +27,23 @@ mod segment;
 mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use book::Book;
+use book::{Book, Bookmark};
 pub use pieces::{Coding, Organization, Piece, Shape};
 pub use recent::frame;
 pub use rows::Rows;
 pub use view::{Part, View};
 
 use crate::revocation::{Claims, Cursor, Epoch, Id, Kind, Lifted, Row, Wire};
+
+/// Bytes that are copied from the segments at once for one stream.
+const REPLAYED: usize = 16 << 10;
 
 /// What the ledger tells those who wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,13 +98,15 @@ pub struct Frames {
 /// See the module's documentation.
 pub struct Ledger {
     inner: RwLock<Book>,
+    /// The log that is being loaded to take the place of the one in `inner`. Locked before `inner`.
+    next: Mutex<Option<Book>>,
     pulse: watch::Sender<Pulse>,
     /// Counts the successful reads of the store. Not part of the pulse: it moves once a second even when nothing happens,
     /// and nobody but [`Ledger::reach`] has to wake for it.
     reads: watch::Sender<u64>,
     poke: tokio::sync::Notify,
-    /// The farthest position that somebody says this log once gave, and that it does not reach; 0: nobody does.
-    claim: AtomicU64,
+    /// The farthest position that somebody says the log of this epoch once gave, and that it does not reach.
+    claim: Mutex<Option<(Epoch, u64)>>,
     organization: Organization,
 }
 
@@ -110,38 +115,44 @@ impl Ledger {
     pub fn new(organization: &str) -> Arc<Self> {
         Arc::new(Self {
             inner: RwLock::default(),
+            next: Mutex::default(),
             pulse: watch::Sender::new(Pulse::default()),
             reads: watch::Sender::new(0),
             poke: tokio::sync::Notify::new(),
-            claim: AtomicU64::new(0),
+            claim: Mutex::default(),
             organization: organization.into(),
         })
     }
 
     // ---- for the feed ------------------------------------------------------------------------------------------
 
-    /// Forgets everything because the log is now that of `epoch`. Streams of the old epoch see it by their next pulse.
+    /// Begins anew, because the log is now that of `epoch`. What was loaded stays until the new one is.
     pub fn begin(&self, epoch: Epoch) {
+        let book = Book { epoch: Some(epoch), ..Book::default() };
+        let mut next = self.next.lock();
         let mut inner = self.inner.write();
-        let first = inner.epoch.is_none();
-        inner.epoch = Some(epoch);
-        (inner.head, inner.loaded, inner.bookmark, inner.tombstones) = (0, false, None, 0);
-        inner.segments.clear();
-        inner.ids.clear();
-        inner.claims.clear();
-        inner.recent.clear(0);
-        (inner.live, inner.keyless) = Default::default();
-        drop(inner);
-        if !first {
-            self.pulse.send_modify(|p| (p.head, p.resets) = (0, p.resets + 1));
+        if inner.loaded {
+            inner.bookmark = None;
+            *next = Some(book);
+        } else {
+            *inner = book;
         }
+    }
+
+    /// Whether a log is being loaded, the first one or another one.
+    pub fn is_loading(&self) -> bool {
+        self.next.lock().is_some() || !self.is_loaded()
+    }
+
+    /// The epoch of what is loaded.
+    pub fn epoch(&self) -> Option<Epoch> {
+        let inner = self.inner.read();
+        inner.epoch.clone().filter(|_| inner.loaded)
     }
 
     /// Takes rows in, which follow the present head in `seq` order, and moves the head to `head`. A row is left out when
     /// its `exp` is at or before `cutoff` (it is over), which changes nothing for anybody.
     pub fn apply(&self, rows: &[Row], head: u64, cutoff: i64) {
-        let mut starts = Vec::with_capacity(rows.len());
-        let mut frames = BytesMut::new();
         // Encoding needs no lock.
         let mut texts = Vec::with_capacity(rows.len());
         for row in rows {
@@ -153,59 +164,45 @@ impl Ledger {
             };
             texts.push(json.expect("strings and numbers are JSON"));
         }
+        if let Some(book) = self.next.lock().as_mut() {
+            return book.take(rows, &texts, head, cutoff);
+        }
         let mut inner = self.inner.write();
-        let Some(epoch) = inner.epoch.clone() else { return };
-        let streaming = inner.loaded;
-        for (row, json) in rows.iter().zip(&texts) {
-            debug_assert!(row.seq > inner.head && row.seq <= index::MAX_SEQ);
-            inner.remove(row.id);
-            if row.revocation.exp.0 > cutoff {
-                inner.push(row, json);
-            }
-            if streaming {
-                starts.push((row.seq, u32::try_from(frames.len()).unwrap_or(u32::MAX)));
-                recent::frame(&mut frames, &epoch, row.seq, event(row.lifted), json);
-            }
-            inner.head = row.seq;
-        }
-        inner.head = inner.head.max(head);
+        inner.take(rows, &texts, head, cutoff);
         let head = inner.head;
-        if streaming {
-            inner.recent.push(starts, frames.freeze(), head);
-        } else {
-            inner.recent.clear(head);
-        }
         drop(inner);
         self.pulse.send_if_modified(|p| std::mem::replace(&mut p.head, head) != head);
     }
 
     /// Says that a read of the store, begun at `began`, showed that there is nothing after the present head.
     pub fn confirm(&self, began: Instant) {
+        let mut next = self.next.lock();
         let mut inner = self.inner.write();
+        // What it held is freed after the locks.
+        let old = next.take().map(|book| std::mem::replace(&mut *inner, book));
         inner.confirmed = inner.confirmed.max(Some(began));
-        let loaded = std::mem::replace(&mut inner.loaded, true);
-        drop(inner);
-        if !loaded {
-            // Streams of an older epoch wait for this.
-            self.pulse.send_modify(|_| ());
+        inner.loaded = true;
+        let head = inner.head;
+        drop((inner, next));
+        if old.is_some() {
+            self.pulse.send_modify(|p| (p.head, p.resets) = (head, p.resets + 1));
         }
         self.reads.send_modify(|n| *n += 1);
     }
 
     /// Ends one bookmark interval. With `time` (NumericDate seconds of a successful read in it) streams get a bookmark.
     pub fn tick(&self, time: Option<i64>) {
+        let next = self.next.lock();
         let mut inner = self.inner.write();
         let tick = self.pulse.borrow().tick + 1;
         inner.bookmark = match (&inner.epoch, time) {
-            (Some(epoch), Some(time)) if inner.loaded => {
-                let mut out = BytesMut::new();
-                let json = format!(r#"{{"head":{},"time":{time}}}"#, inner.head);
-                recent::frame(&mut out, epoch, inner.head, "bookmark", json.as_bytes());
-                Some((inner.head, out.freeze()))
+            // What was read of another log says nothing of this one.
+            (Some(epoch), Some(time)) if inner.loaded && next.is_none() => {
+                Some(Bookmark { head: inner.head, time, frame: bookmark(epoch, inner.head, time) })
             }
             _ => None,
         };
-        drop(inner);
+        drop((inner, next));
         self.pulse.send_modify(|p| p.tick = tick);
     }
 
@@ -240,9 +237,9 @@ impl Ledger {
         self.pulse.send_modify(|p| p.closing = true);
     }
 
-    /// Takes the position that a client was once given by this epoch, and that the log did not reach when it was last read.
-    pub fn claim(&self) -> Option<u64> {
-        Some(self.claim.swap(0, Ordering::AcqRel)).filter(|seq| *seq > 0)
+    /// Takes the position that a client was once given by an epoch, and that its log did not reach when it was last read.
+    pub fn claim(&self) -> Option<(Epoch, u64)> {
+        self.claim.lock().take()
     }
 
     /// Resolves when an outlet would like the store to be read now; see [`Ledger::reach`].
@@ -287,7 +284,10 @@ impl Ledger {
                         return Reach::OtherEpoch;
                     }
                     drop(inner);
-                    self.claim.fetch_max(seq, Ordering::AcqRel);
+                    let mut claim = self.claim.lock();
+                    let farther = claim.take().filter(|(other, at)| other == epoch && *at > seq);
+                    *claim = Some(farther.unwrap_or_else(|| (epoch.clone(), seq)));
+                    drop(claim);
                     self.poke.notify_one();
                     return Reach::Beyond;
                 }
@@ -315,6 +315,8 @@ impl Ledger {
             return Some(Frames { bytes, seq, head: inner.head });
         }
         let mut out = BytesMut::new();
+        // A copy for this stream alone: when all of a fleet come back at once, there are as many.
+        let limit = limit.min(REPLAYED);
         let first = inner.segments.partition_point(|s| s.first_seq() <= after).saturating_sub(1);
         for segment in &inner.segments[first.min(inner.segments.len())..] {
             let alive = (segment.first_after(after)..segment.data.len()).filter(|i| !segment.marks.is_dead(*i));
@@ -332,11 +334,16 @@ impl Ledger {
         Some(Frames { bytes: out.freeze(), seq: inner.head, head: inner.head })
     }
 
-    /// The bookmark of the last interval, for a stream that stands at `seq`; `None` when the store did not answer in it
-    /// or the stream does not stand where the bookmark does.
-    pub fn bookmark(&self, seq: u64) -> Option<Bytes> {
+    /// The bookmark of the last interval, for a stream of `epoch` that stands at `seq`; `None` when the store did not answer in
+    /// it or the stream has not come so far. A stream that has got more since then stands where it does, and its client has
+    /// everything as of the same time.
+    pub fn bookmark(&self, epoch: &Epoch, seq: u64) -> Option<Bytes> {
         let inner = self.inner.read();
-        inner.bookmark.as_ref().filter(|(head, _)| *head == seq).map(|(_, frame)| frame.clone())
+        let Bookmark { head, time, frame } = inner.bookmark.as_ref()?;
+        if inner.epoch.as_ref() != Some(epoch) || seq < *head {
+            return None;
+        }
+        Some(if seq == *head { frame.clone() } else { bookmark(epoch, seq, *time) })
     }
 
     /// Everything after position `after` (0: everything) as it stands now. `None` while not loaded.
@@ -398,3 +405,10 @@ fn event(lifted: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests;
+
+fn bookmark(epoch: &Epoch, head: u64, time: i64) -> Bytes {
+    let mut out = BytesMut::new();
+    let json = format!(r#"{{"head":{head},"time":{time}}}"#);
+    recent::frame(&mut out, epoch, head, "bookmark", json.as_bytes());
+    out.freeze()
+}

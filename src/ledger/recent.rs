@@ -41,6 +41,26 @@ fn decimal(mut n: u64, buffer: &mut [u8; 20]) -> &[u8] {
     }
 }
 
+/// Frames of one batch are kept in pieces of about this many bytes, each by itself: a slow stream holds the piece that it is
+/// being sent, and a batch can have megabytes.
+const PIECE: usize = 64 << 10;
+
+/// Frames on their way into [`Recent`].
+#[derive(Default)]
+pub struct Frames {
+    starts: Vec<(u64, u32)>,
+    bytes: BytesMut,
+}
+
+impl Frames {
+    /// Adds one; whether it is time to hand them over.
+    pub fn add(&mut self, epoch: &Epoch, seq: u64, event: &str, json: &[u8]) -> bool {
+        self.starts.push((seq, u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));
+        frame(&mut self.bytes, epoch, seq, event, json);
+        self.bytes.len() >= PIECE
+    }
+}
+
 struct Chunk {
     /// The positions of the frames and where each starts, in order.
     starts: Vec<(u64, u32)>,
@@ -65,10 +85,14 @@ impl Recent {
         *self = Self { floor: head, ..Self::default() };
     }
 
-    /// Adds the frames of one applied batch, which brings the log to `head`.
-    pub fn push(&mut self, starts: Vec<(u64, u32)>, frames: Bytes, head: u64) {
-        self.bytes += frames.len();
-        self.chunks.push_back(Chunk { starts, head, frames, added: Instant::now() });
+    /// Adds the next frames, which bring the log to `head`.
+    pub fn push(&mut self, frames: Frames, head: u64) {
+        let Frames { starts, bytes } = frames;
+        if starts.is_empty() && self.chunks.back().map_or(self.floor, |last| last.head) == head {
+            return;
+        }
+        self.bytes += bytes.len();
+        self.chunks.push_back(Chunk { starts, head, frames: bytes.freeze(), added: Instant::now() });
         while self.bytes > MAX_BYTES && self.chunks.len() > 1 {
             self.drop_first();
         }
@@ -88,8 +112,7 @@ impl Recent {
         }
     }
 
-    /// The frames after position `after` (at least those of one batch, and about `limit` bytes at the most when there
-    /// are several), and the position they lead to. `None` when that is longer ago than what is kept.
+    /// The frames after position `after` (at least one piece, and about `limit` bytes at the most when there are several), and the position they lead to. `None` when that is longer ago than what is kept.
     pub fn after(&self, after: u64, limit: usize) -> Option<(Bytes, u64)> {
         if after < self.floor {
             return None;
@@ -112,7 +135,7 @@ impl Recent {
                 })
                 .collect()
         };
-        // One batch is shared as it is; only a stream that has several waiting pays for joining them.
+        // One piece is shared as it is; only a stream that has several waiting pays for joining them.
         let Some(last) = rest.last() else { return Some((frames, head)) };
         head = head.max(last.head);
         let mut joined = BytesMut::with_capacity(frames.len() + rest.iter().map(|c| c.frames.len()).sum::<usize>());

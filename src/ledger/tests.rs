@@ -252,17 +252,21 @@ proptest! {
     }
 }
 
+/// Rows of as many tokens, from position 1 on.
+fn different(n: u64) -> Vec<Row> {
+    let token = |seq| {
+        let mut r = row(seq, 0, None, 1000 + (seq % 7) as i64, false);
+        r.revocation.target.value = format!("token-{seq}");
+        r.id = r.revocation.target.id();
+        r
+    };
+    (1..=n).map(token).collect()
+}
+
 fn filled(n: u64) -> (Arc<Ledger>, Epoch) {
     let (ledger, epoch) = (Ledger::new("carbon.super"), Epoch::random());
     ledger.begin(epoch.clone());
-    let rows: Vec<Row> = (1..=n)
-        .map(|seq| {
-            let mut r = row(seq, 0, None, 1000 + (seq % 7) as i64, false);
-            r.revocation.target.value = format!("token-{seq}");
-            r.id = r.revocation.target.id();
-            r
-        })
-        .collect();
+    let rows = different(n);
     rows.chunks(1000).for_each(|rows| ledger.apply(rows, rows.last().unwrap().seq, 0));
     ledger.confirm(Instant::now());
     (ledger, epoch)
@@ -316,19 +320,60 @@ fn a_view_is_not_touched_by_what_happens_afterwards() {
 }
 
 #[tokio::test]
-async fn another_epoch_begins_empty_and_unloaded() {
+async fn another_epoch_is_loaded_beside_the_old_one() {
     let (ledger, old) = filled(10);
+    ledger.tick(Some(77));
+    assert!(ledger.bookmark(&old, 10).is_some());
     let mut pulse = ledger.subscribe();
-    ledger.begin(Epoch::random());
-    assert!(pulse.has_changed().unwrap());
-    assert_eq!(pulse.borrow_and_update().resets, 1);
-    assert!(!ledger.is_loaded() && ledger.cursor().is_none() && ledger.view(0).is_none());
-    assert!(ledger.frames(&old, 0, 1000, false).is_none());
-    // Streams of the old epoch wait for the new one to be loaded, and that alone wakes them.
-    ledger.apply(&[row(1, 1, None, 5000, false)], 1, 0);
-    pulse.borrow_and_update();
+    let new = Epoch::random();
+    for _ in 0..2 {
+        // The second time another one comes before the first is there.
+        ledger.begin(new.clone());
+        ledger.apply(&[row(1, 1, None, 5000, false)], 1, 0);
+        // Until all of it is there the old one answers, and says nothing of how old it is.
+        assert_eq!(ledger.cursor(), Some(Cursor { epoch: old.clone(), seq: 10 }));
+        assert_eq!(held(&ledger.view(0).unwrap(), Coding::Identity).len(), 10);
+        assert_eq!(ledger.frames(&old, 10, 1000, false).unwrap().seq, 10);
+        ledger.tick(Some(78));
+        assert!(ledger.bookmark(&old, 10).is_none() && ledger.is_loading());
+    }
+    ledger.apply(&[row(2, 2, None, 5000, false)], 2, 0);
+    assert_eq!(pulse.borrow_and_update().resets, 0);
     ledger.confirm(Instant::now());
-    assert!(pulse.has_changed().unwrap() && ledger.is_loaded());
+    let now = *pulse.borrow_and_update();
+    assert_eq!((now.resets, now.head, ledger.is_loading()), (1, 2, false));
+    assert_eq!(ledger.cursor(), Some(Cursor { epoch: new, seq: 2 }));
+    assert_eq!(held(&ledger.view(0).unwrap(), Coding::Identity).len(), 2);
+    assert!(ledger.frames(&old, 10, 1000, false).is_none());
+}
+
+#[tokio::test]
+async fn current_a_bookmark_is_for_everybody_who_has_come_so_far() {
+    let (ledger, epoch) = filled(10);
+    ledger.tick(Some(77));
+    ledger.apply(&[row(11, 1, None, 5000, false)], 11, 0);
+    let text = |bytes: Option<Bytes>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+    let frame = |seq| format!("id: {epoch}-{seq}\nevent: bookmark\ndata: {{\"head\":{seq},\"time\":77}}\n\n");
+    assert_eq!(text(ledger.bookmark(&epoch, 10)), frame(10));
+    // More has come since the read. What it knew then is as old as the read, and the cursor must not go back.
+    assert_eq!(text(ledger.bookmark(&epoch, 11)), frame(11));
+    assert!(ledger.bookmark(&epoch, 9).is_none(), "it has not got everything of then");
+    assert!(ledger.bookmark(&Epoch::random(), 11).is_none());
+}
+
+#[tokio::test]
+async fn isolated_a_slow_stream_holds_a_piece_and_not_a_batch() {
+    let (ledger, epoch) = filled(0);
+    ledger.apply(&different(5000), 5000, 0);
+    let (mut at, mut pieces, mut seen) = (0, 0, 0);
+    while at < 5000 {
+        let frames = ledger.frames(&epoch, at, 64 << 10, false).unwrap();
+        assert!(frames.bytes.len() < 70 << 10 && frames.seq > at, "{} bytes", frames.bytes.len());
+        seen += frames.bytes.windows(7).filter(|w| w == b"\nevent:").count();
+        (at, pieces) = (frames.seq, pieces + 1);
+    }
+    assert!(pieces > 5, "{pieces}");
+    assert_eq!(seen, 5000);
 }
 
 #[tokio::test]
@@ -348,7 +393,7 @@ async fn reach_waits_for_a_read_that_began_after_the_question() {
     assert!(futures_util::poll!(&mut asked).is_pending());
     tokio::time::sleep(Duration::from_millis(1)).await;
     ledger.confirm(Instant::now());
-    assert_eq!((asked.await, ledger.claim(), ledger.claim()), (Reach::Beyond, Some(12), None));
+    assert_eq!((asked.await, ledger.claim(), ledger.claim()), (Reach::Beyond, Some((epoch.clone(), 12)), None));
     // Another replica may have renewed the epoch; that too is for a read to show.
     let new = Epoch::random();
     let asked = ledger.reach(&new, 3);

@@ -267,7 +267,7 @@ fn stream(
             if now.tick != last_tick {
                 last_tick = now.tick;
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
-                yield ledger.bookmark(seq).unwrap_or_else(|| Bytes::from_static(b":\n\n"));
+                yield ledger.bookmark(&epoch, seq).unwrap_or_else(|| Bytes::from_static(b":\n\n"));
             }
             if !credential.news(&mut pulse, leaves).await {
                 return;

@@ -30,21 +30,24 @@ const DEFLATE_END: &[u8] = &[0x03, 0x00];
 /// The body of a list; `load` lives as long as it is being sent. Each slice is made when `flow` says that the socket has
 /// taken the one before, so a reader that stands still holds no more than one piece of the list. Pieces that nobody has asked for yet are made on the blocking threads, one ahead of the network.
 pub fn body(view: View, steps: Vec<Step>, coding: Coding, load: Load, flow: Flow) -> Body {
-    let parts: Arc<[_]> = view.parts.into();
+    let mut parts: Vec<_> = view.parts.into_iter().map(Arc::new).map(Some).collect();
+    let last = steps.iter().rposition(|step| matches!(step, Step::List(_)));
     Body::from_stream(async_stream::stream! {
         let _load = load;
         let mut out = Assembly::new(coding);
-        for step in steps {
+        for (number, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Text(text) => out.add(&Piece::glue(text.as_bytes(), coding)),
                 Step::List(shape) => {
                     let mut first = true;
-                    for i in 0..parts.len() {
-                        let piece = match parts[i].ready(shape, coding) {
+                    for part in &mut parts {
+                        // What has been sent is let go, so that a slow reader keeps no more of an old list alive than it must.
+                        let part = if last == Some(number) { part.take() } else { part.clone() };
+                        let Some(part) = part else { continue };
+                        let piece = match part.ready(shape, coding) {
                             Some(piece) => piece,
                             None => {
-                                let parts = parts.clone();
-                                match tokio::task::spawn_blocking(move || parts[i].piece(shape, coding)).await {
+                                match tokio::task::spawn_blocking(move || part.piece(shape, coding)).await {
                                     Ok(piece) => piece,
                                     // The connection breaks off, so that no client takes half a list for the whole.
                                     Err(error) => {

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{Change, Outcome, PutBack};
-use crate::revocation::{Id, Row};
+use crate::revocation::{Expiry, Id, Row};
 
 /// The plan of one batch: which rows to write and what to answer.
 #[derive(Debug, Default)]
@@ -124,15 +124,41 @@ pub enum Lost {
     Lift,
 }
 
-/// Judges `row` of an earlier epoch by the position of its target's row in the log, and whether that is lifted. `base` as in
-/// [`PutBack`].
+/// What has to be known of a target's row in the log to judge a row of an earlier epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stands {
+    seq: u64,
+    lifted: bool,
+    exp: Expiry,
+    issued_before: Option<i64>,
+    revoked_at: i64,
+}
+
+impl From<&Row> for Stands {
+    fn from(row: &Row) -> Self {
+        let r = &row.revocation;
+        let (exp, issued_before, revoked_at) = (r.exp, r.issued_before, r.revoked_at);
+        Self { seq: row.seq, lifted: row.lifted, exp, issued_before, revoked_at }
+    }
+}
+
+impl Stands {
+    /// Whether whoever lifted it had before him what `row` says, or more and later: another replica may have put it back.
+    fn lifts(&self, row: &Row) -> bool {
+        let r = &row.revocation;
+        self.lifted && self.exp >= r.exp && self.revoked_at >= r.revoked_at && self.issued_before >= r.issued_before
+    }
+}
+
+/// Judges `row` of an earlier epoch by its target's row in the log. `base` as in [`PutBack`].
 ///
 /// Where the log still is what it was (up to the base), the higher position is the later word. What was written after that
-/// stands beside what was lost, and nobody knows which came first: then the revocation counts, never the lift. Of a log
-/// that never had the epoch, a lift is somebody's own word and stays.
-pub fn lost(row: &Row, base: Option<u64>, existing: Option<(u64, bool)>) -> Lost {
+/// stands beside what was lost, and nobody knows which came first: then the revocation counts and not the lift, unless it was
+/// this very revocation that was lifted. Of a log that never had the epoch, a lift is somebody's own word and stays.
+pub fn lost(row: &Row, base: Option<u64>, existing: Option<Stands>) -> Lost {
     let again = if row.lifted { Lost::Lift } else { Lost::Revoke };
-    match (existing, base) {
+    let known = existing.map(|stands| (stands.seq, stands.lifted));
+    match (known, base) {
         // Nobody has what there is nothing of, so there is nothing to take back.
         (None, _) => {
             if row.lifted {
@@ -149,7 +175,7 @@ pub fn lost(row: &Row, base: Option<u64>, existing: Option<(u64, bool)>) -> Lost
             }
         }
         (Some((seq, _)), Some(base)) if seq > base => {
-            if row.seq > base && !row.lifted {
+            if row.seq > base && !row.lifted && !existing.is_some_and(|stands| stands.lifts(row)) {
                 Lost::Revoke
             } else {
                 Lost::Nothing
@@ -166,7 +192,7 @@ pub fn lost(row: &Row, base: Option<u64>, existing: Option<(u64, bool)>) -> Lost
 }
 
 fn put_back(back: &PutBack, existing: Option<&Row>) -> Option<Row> {
-    match (lost(&back.row, back.base, existing.map(|row| (row.seq, row.lifted))), existing) {
+    match (lost(&back.row, back.base, existing.map(Stands::from)), existing) {
         (Lost::Nothing, _) => None,
         (Lost::Lift, existing) => existing.filter(|row| !row.lifted).map(|row| Row { lifted: true, ..row.clone() }),
         (Lost::Revoke, None) => Some(back.row.clone()),
@@ -286,10 +312,11 @@ mod tests {
         assert_eq!(back(Some(6), live(3), Some(lifted(5))), None, "this hub had not heard of the lift yet");
         assert_eq!(back(Some(6), live(5), Some(lifted(9))), None, "not lost, and lifted since");
         assert_eq!(
-            back(Some(6), live(8), Some(lifted(9))),
+            back(Some(6), live(8), Some(at(9, true, 99))),
             Some((false, 100)),
             "lost, and the lift did not know of it"
         );
+        assert_eq!(back(Some(6), live(8), Some(lifted(9))), None, "put back by another replica, and lifted then");
         assert_eq!(back(Some(6), live(8), Some(at(9, false, 100))), None, "said again by somebody else");
         assert_eq!(back(Some(6), lifted(8), Some(live(9))), None, "revoked since");
         // A database that never had the epoch.

@@ -113,6 +113,8 @@ pub struct Page {
     /// The log stands on another server, timeline, database or table than its epoch was made on: a promoted standby or a
     /// restored backup. Rows may be missing, so the epoch has to be renewed; nothing can be appended before.
     pub moved: bool,
+    /// Its head is behind what this process has seen of it: a volume that was rolled back. The same holds.
+    pub shrunk: bool,
     /// The database's clock, milliseconds since 1970. `None` where it is this machine's.
     pub millis: Option<i64>,
 }
@@ -137,6 +139,9 @@ pub enum StoreError {
     /// It will not work until a person has done something (wrong password, no such database, unknown schema).
     #[error("{0}")]
     Refused(String),
+    /// There is no log: the database is empty, or has lost it. Once more [`Store::prepare`] makes one.
+    #[error("{0}")]
+    Absent(String),
     /// Another hub has the file.
     #[error(
         "{path} is in use by another revocation-hub; one hub per SQLite file (for several hubs, name a Postgres with --database-url)"
@@ -153,7 +158,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether waiting and asking again can help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_))
+        matches!(self, StoreError::Unavailable(_) | StoreError::Absent(_))
     }
 }
 
@@ -213,6 +218,11 @@ pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + S
     /// Applies the changes in their order in one transaction and returns when it is on disk. `now` is NumericDate
     /// seconds and `skew` is `clock_skew` in seconds; a row whose `exp + skew` has passed counts as absent.
     async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError>;
+
+    /// Whether its clock is the one that counts: then [`Page::millis`] tells it.
+    fn has_clock(&self) -> bool {
+        false
+    }
 
     /// How many calls of [`Store::append`] at once are of use. One at a time where they cannot overlap; then a larger
     /// group is what saves work.

@@ -19,6 +19,7 @@ mod links;
 mod seen;
 mod session;
 mod sql;
+mod standing;
 mod values;
 
 use std::future::Future;
@@ -43,6 +44,7 @@ use self::session::Session;
 use self::sql::{
     BASE, BEGIN_LOG, EPOCH, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, RENEW, WRITE, WRITE_AND_NOTIFY,
 };
+use self::standing::{Known, Seen, judge};
 use super::merge::{self, Plan};
 use super::{Change, Commit, Options, Page, Pruned, Store, StoreError, migrations};
 use crate::revocation::{Epoch, Id, Row};
@@ -78,6 +80,7 @@ pub struct PostgresStore {
     /// How many large appends still go without foretelling; as [`CAUTION`], after others had written in between.
     doubt: AtomicU32,
     foresight: Foresight,
+    known: Known,
     limit: Duration,
     beat: Duration,
     hints: Arc<Notify>,
@@ -157,6 +160,7 @@ impl PostgresStore {
             caution: AtomicU32::new(0),
             doubt: AtomicU32::new(0),
             foresight: Foresight::default(),
+            known: Known::default(),
             limit: options.timeout,
             beat: options.beat_interval,
             hints: Arc::default(),
@@ -258,7 +262,12 @@ impl PostgresStore {
     }
 
     /// The short way, when every target is new; `None` when one was there, and then nothing was done.
-    async fn append_fresh(&self, session: &mut Session, changes: &[Change]) -> Result<Option<Commit>, Failed> {
+    async fn append_fresh(
+        &self,
+        session: &mut Session,
+        changes: &[Change],
+        seen: &Seen,
+    ) -> Result<Option<Commit>, Failed> {
         let careful = count_down(&self.caution);
         let new = |change: &Change| matches!(change, Change::Revoke(..) | Change::RevokeFor(..));
         if careful || changes.is_empty() || !changes.iter().all(new) {
@@ -266,7 +275,7 @@ impl PostgresStore {
         }
         let plan = || merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
         if changes.len() >= foretold::WORTHWHILE && !count_down(&self.doubt) {
-            match foretold::append(&self.foresight, session, plan(), self.listen_notify).await? {
+            match foretold::append(&self.foresight, session, plan(), seen, self.listen_notify).await? {
                 foretold::Outcome::Committed(commit) => return Ok(Some(commit)),
                 foretold::Outcome::Otherwise => self.doubt.store(CAUTION, Relaxed),
                 foretold::Outcome::NotNew => {
@@ -277,9 +286,9 @@ impl PostgresStore {
         }
         let plan = plan();
         let fresh = if plan.rows.len() < copy::WORTHWHILE {
-            self.insert(session, plan).await?
+            self.insert(session, plan, seen).await?
         } else {
-            copy::append(session, plan, self.listen_notify).await?
+            copy::append(session, plan, seen, self.listen_notify).await?
         };
         if fresh.is_none() {
             self.caution.store(CAUTION, Relaxed);
@@ -288,12 +297,14 @@ impl PostgresStore {
     }
 
     /// Inserts what is planned for an empty log, in one statement; `None` when a target was there.
-    async fn insert(&self, session: &mut Session, mut plan: Plan) -> Result<Option<Commit>, Failed> {
+    async fn insert(&self, session: &mut Session, mut plan: Plan, seen: &Seen) -> Result<Option<Commit>, Failed> {
         let write = sqlx::query(if self.listen_notify { FRESH_AND_NOTIFY } else { FRESH });
         let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).bind(session.home.as_deref());
+        let (of_epoch, least) = seen.fence();
+        let write = write.bind(of_epoch).bind(least);
         let log = match write.fetch_one(&mut session.conn).await {
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
-            // The log is not at home, or gone; the other way finds out which.
+            // The log is not the one it was, or gone; the other way finds out which.
             Err(sqlx::Error::RowNotFound) => return Ok(None),
             // A connection that is lost here may have committed. Doing it again then finds it done.
             result => result?,
@@ -310,18 +321,14 @@ impl PostgresStore {
         now: i64,
         skew: i64,
     ) -> Result<Commit, Failed> {
-        if let Some(commit) = self.append_fresh(session, changes).await? {
+        let seen = self.known.seen();
+        if let Some(commit) = self.append_fresh(session, changes, &seen).await? {
             return Ok(commit);
         }
         let Session { conn, home } = session;
         let log = sqlx::raw_sql(LOCK).fetch_all(&mut *conn).await?;
         let log = log.first().ok_or_else(no_log)?;
-        let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
-        if elsewhere(log.try_get(2)?, home.as_deref()) {
-            conn.execute("rollback").await?;
-            return Err(Failed::moved());
-        }
-
+        let (epoch, head) = judge(log, home.as_deref(), &seen, 0)?;
         let ids: Vec<_> = merge::ids(changes).into_iter().map(values::PgId).collect();
         let existing = sqlx::query(EXISTING).bind(ids).fetch_all(&mut *conn).await?;
         let existing = existing.iter().filter_map(|r| values::row(r, 0).transpose()).collect::<Result<_, _>>()?;
@@ -381,6 +388,7 @@ impl Store for PostgresStore {
             if let Some(mut session) = writer.session.take() {
                 match self.append_on(&mut session, changes, now, skew).await {
                     Ok(commit) => {
+                        self.known.learn(&commit.epoch, commit.head);
                         writer.session = Some(session);
                         return Ok(commit);
                     }
@@ -392,10 +400,15 @@ impl Store for PostgresStore {
             self.writing[writer.place].store(process, Relaxed);
             let appended = self.append_on(&mut session, changes, now, skew).await;
             let commit = appended.map_err(|failed| self.tell(failed))?;
+            self.known.learn(&commit.epoch, commit.head);
             writer.session = Some(session);
             Ok(commit)
         })
         .await
+    }
+
+    fn has_clock(&self) -> bool {
+        true
     }
 
     fn appends_at_once(&self) -> usize {
@@ -406,16 +419,21 @@ impl Store for PostgresStore {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let read = |home: Option<&str>| sqlx::query(READ_AFTER).bind(after).bind(limit).bind(home.map(str::to_owned));
+        let seen = self.known.seen();
         let rows = self.rows_at(read).await?;
         let log = rows.first().ok_or_else(no_log)?;
         let head = log.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned();
         let epoch = epoch(log.try_get(0).map_err(explain)?)?;
         let (moved, millis) = (log.try_get(2).map_err(explain)?, log.try_get(3).map_err(explain)?);
+        let shrunk = seen.is_beyond(&epoch, head);
+        if !(moved || shrunk) {
+            self.known.learn(&epoch, head);
+        }
         let mut rows: Vec<Row> =
             rows.iter().filter_map(|r| values::row(r, 4).transpose()).collect::<Result<_, _>>().map_err(explain)?;
         // A join promises no order. What is in order already costs one look.
         rows.sort_unstable_by_key(|row| row.seq);
-        Ok(Page { epoch, head, rows, moved, millis: Some(millis) })
+        Ok(Page { epoch, head, rows, moved, shrunk, millis: Some(millis) })
     }
 
     async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError> {
@@ -492,13 +510,8 @@ fn count_down(count: &AtomicU32) -> bool {
     count.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-/// Whether the log's epoch was made somewhere else than where it is.
-fn elsewhere(made: Option<&str>, here: Option<&str>) -> bool {
-    made.zip(here).is_some_and(|(made, here)| made != here)
-}
-
 fn no_log() -> StoreError {
-    StoreError::Refused("Postgres: the table `log` has lost its row; start the hub again to make a new epoch".into())
+    StoreError::Absent("Postgres: the table `log` has no row".into())
 }
 
 fn epoch(text: &str) -> Result<Epoch, StoreError> {

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use self::file::DatabaseFile;
 use super::{Change, Commit, Options, Page, Pruned, Store, StoreError, merge, migrations};
-use crate::revocation::{Epoch, Expiry, Id, Kind, Revocation, Row, Target};
+use crate::revocation::{Cursor, Epoch, Expiry, Id, Kind, Revocation, Row, Target};
 
 const READERS: u32 = 2;
 
@@ -177,6 +177,15 @@ impl Store for SqliteStore {
         let insert = "insert into log (only_row, epoch, head) select 1, ?1, coalesce(max(seq), 0) from revocation
             where true on conflict do nothing";
         sqlx::query(insert).bind(Epoch::random().as_str()).execute(&mut conn).await.map_err(explain)?;
+        let (epoch, head) =
+            log(&sqlx::query("select epoch, head from log").fetch_all(&mut conn).await.map_err(explain)?)?;
+        let marked = self.lock.lock().as_ref().and_then(file::mark);
+        if let Some(farther) = marked.filter(|mark| mark.epoch == epoch && mark.seq > head) {
+            let new = Epoch::random();
+            let renew = sqlx::query(RENEW).bind(epoch.as_str()).bind(new.as_str());
+            renew.execute(&mut conn).await.map_err(explain)?;
+            tracing::error!(old = %farther, %new, head, "the database file is an older copy: its log gets a new epoch, and every client will load it again");
+        }
         *slot = Some(conn);
         Ok(names)
     }
@@ -197,6 +206,11 @@ impl Store for SqliteStore {
                 let write = sqlx::query(WRITE_AND_COMMIT).bind(rows).bind(plan.head.cast_signed());
                 write.execute(&mut conn).await.map_err(explain)?;
             }
+            if !plan.rows.is_empty()
+                && let Some(lock) = &*self.lock.lock()
+            {
+                file::set_mark(lock, &Cursor { epoch: epoch.clone(), seq: plan.head });
+            }
             *slot = Some(conn);
             Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
         })
@@ -214,8 +228,7 @@ impl Store for SqliteStore {
             let mut rows: Vec<Row> = rows.map_err(explain)?;
             // A join promises no order. What is in order already costs one look.
             rows.sort_unstable_by_key(|row| row.seq);
-            // Nothing tells a file that was put back from the one that it replaced: the clients' cursors do.
-            Ok(Page { epoch, head, rows, moved: false, millis: None })
+            Ok(Page { epoch, head, rows, moved: false, shrunk: false, millis: None })
         })
         .await
     }
@@ -324,9 +337,7 @@ fn encode(row: &Row) -> impl serde::Serialize + '_ {
 /// Epoch and head, from the first columns of any row of a query that joins to `log`.
 fn log(rows: &[SqliteRow]) -> Result<(Epoch, u64), StoreError> {
     let refused = |text: &str| StoreError::Refused(format!("SQLite: {text}"));
-    let row = rows
-        .first()
-        .ok_or_else(|| refused("the table `log` has lost its row; start the hub again to make a new epoch"))?;
+    let row = rows.first().ok_or_else(|| StoreError::Absent("SQLite: the table `log` has no row".into()))?;
     let epoch = row.try_get::<&str, _>(0).map_err(explain)?.parse();
     let epoch = epoch.map_err(|_| refused("the epoch in the table `log` is not one of ours"))?;
     Ok((epoch, row.try_get::<i64, _>(1).map_err(explain)?.cast_unsigned()))

@@ -136,7 +136,78 @@ async fn another_database_gets_what_the_hub_still_holds(place: &Place) {
     assert_eq!(hub.snapshot().await.map.keys().collect::<Vec<_>>(), [&mine]);
 }
 
-/// A file that was put back while the hub was down. Nobody remembers but the clients.
+/// An empty database behind the same name. The hub makes its tables and puts back what it holds.
+async fn an_empty_database_gets_what_the_hub_still_holds(place: &Place) {
+    let hub = place.hub().await;
+    let lifted = revoke(&hub, "lifted").await;
+    hub.lift(&lifted).await;
+    let before = {
+        revoke(&hub, "mine").await;
+        hub.revoke(&json!({"sub": "someone", "ttl": 5000, "reason": "stolen"})).await;
+        hub.snapshot().await
+    };
+    let mut stream = hub.stream(Start::After(before.cursor.clone())).await;
+    place.sql("drop schema public cascade; create schema public").await;
+    assert_eq!(reset(&mut stream).await, "epoch");
+    let now = renewed(&hub, &before.cursor).await;
+    let after = hub.snapshot().await;
+    assert_eq!((after.map, after.cursor.seq), (before.map, 2));
+    let id = until("writes are taken", async || {
+        let answer = hub.post(&json!({"jti": "new", "exp": NOW + 5000})).await;
+        (answer.status == 201).then(|| answer.json()["id"].as_str().unwrap().to_owned())
+    })
+    .await;
+    let (map, _) = reload(&hub, stream).await;
+    assert!(map.contains_key(&id) && map.len() == 3 && now.epoch != before.cursor.epoch);
+}
+
+/// A table that was put back under the sessions of the hub, as `pg_restore --clean` does it: the epoch is the same, and the
+/// head may even be.
+async fn a_table_that_was_replaced_under_a_running_hub_is_another_log(place: &Place) {
+    let hub = place.hub().await;
+    for i in 0..4 {
+        revoke(&hub, &i.to_string()).await;
+    }
+    let before = hub.snapshot().await;
+    place
+        .sql(
+            "begin; create table copy (like log including all); insert into copy select * from log;
+             drop table log; alter table copy rename to log; delete from revocation where seq > 2; commit",
+        )
+        .await;
+    let now = renewed(&hub, &before.cursor).await;
+    assert_eq!(hub.snapshot().await.map, before.map);
+    assert_eq!(hub.metric("epoch_renewals_total", "moved").await, 1.0);
+    assert_eq!(hub.metric("revocations_put_back_total", "").await, 2.0);
+    assert_ne!(now.epoch, before.cursor.epoch);
+}
+
+/// A file that was put back while the hub was down: it is behind the mark.
+async fn a_restored_file_is_known_by_the_mark_beside_it(place: &Place) {
+    let hub = place.hub().await;
+    let kept = revoke(&hub, "kept").await;
+    let behind = hub.snapshot().await.cursor;
+    hub.stop().await;
+    let backup = place.folder.path().join("backup.db");
+    std::fs::copy(place.file(), &backup).unwrap();
+    let hub = place.hub().await;
+    revoke(&hub, "lost").await;
+    let ahead = hub.snapshot().await.cursor;
+    hub.stop().await;
+    std::fs::copy(&backup, place.file()).unwrap();
+    let hub = place.hub().await;
+    let now = hub.snapshot().await;
+    assert_ne!(now.cursor.epoch, behind.epoch);
+    assert_eq!(ids(&now.map), BTreeSet::from([&kept]));
+    for cursor in [&behind, &ahead] {
+        assert_eq!(hub.since(cursor).await.unwrap_err().code(), "cursor_reset");
+    }
+    // Once: a start that finds the file as it was left changes nothing.
+    hub.stop().await;
+    assert_eq!(place.hub().await.snapshot().await.cursor, now.cursor);
+}
+
+/// A file that was put back together with the mark. Nobody remembers but the clients.
 async fn a_restored_file_is_known_by_a_client_that_is_ahead(place: &Place) {
     let hub = place.hub().await;
     let kept = revoke(&hub, "kept").await;
@@ -149,6 +220,9 @@ async fn a_restored_file_is_known_by_a_client_that_is_ahead(place: &Place) {
     let ahead = hub.snapshot().await.cursor;
     hub.stop().await;
     std::fs::copy(&backup, place.file()).unwrap();
+    let mut mark = place.file().into_os_string();
+    mark.push(".lock");
+    std::fs::remove_file(mark).unwrap();
 
     let hub = place.hub().await;
     assert_eq!(hub.snapshot().await.cursor, behind);
@@ -170,11 +244,18 @@ async fn a_restored_file_is_known_by_a_client_that_is_ahead(place: &Place) {
 /// The database's clock decides what is over and when something was revoked.
 async fn a_hub_whose_clock_is_wrong_follows_the_database(place: &Place) {
     let right = async || place.number("select extract(epoch from clock_timestamp())::bigint").await;
+    // Enough to be read page by page. By the clock of one hub they are all over.
+    let early = TestHub::start(place.config(), Clock::system()).await;
+    let exp = right().await + 3600;
+    let lines: Vec<_> = (0..5000).map(|i| json!({"jti": format!("early-{i}"), "exp": exp})).collect();
+    early.post_lines(&lines).await.expect(200);
+    early.stop().await;
     let mut hubs = Vec::new();
     for hours in [2, -2] {
         hubs.push(TestHub::start(place.config(), Clock::wrong_by(hours * 3_600_000)).await);
     }
     for (i, hub) in hubs.iter().enumerate() {
+        assert!(hub.snapshot().await.map.len() >= 5000);
         let exp = right().await + 3600;
         let began = right().await;
         // By the first one's clock it would be over already; by the second one's it would live for three hours.
@@ -201,5 +282,7 @@ both_stores!(
 on_postgres!(
     a_log_that_moved_gets_a_new_epoch_before_anything_is_written,
     a_hub_whose_clock_is_wrong_follows_the_database,
+    a_table_that_was_replaced_under_a_running_hub_is_another_log,
+    an_empty_database_gets_what_the_hub_still_holds,
 );
-on_sqlite!(a_restored_file_is_known_by_a_client_that_is_ahead);
+on_sqlite!(a_restored_file_is_known_by_a_client_that_is_ahead, a_restored_file_is_known_by_the_mark_beside_it);

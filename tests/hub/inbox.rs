@@ -48,6 +48,7 @@ impl Bench {
             bookmark_interval: second,
             sweep_interval: second,
             clock_skew: 60,
+            migrate: true,
             max_clock_offset: second,
         };
         let feed = Feed::new(store.clone(), ledger, clock.clone(), pace, metrics.clone(), mpsc::unbounded_channel().0);

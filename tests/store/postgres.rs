@@ -133,6 +133,31 @@ async fn never_skips(place: &Place, batches: usize, sizes: &'static [usize; 6]) 
     assert_eq!(reading.await.unwrap(), (1..=all).collect::<Vec<_>>());
 }
 
+/// The same server, the same table, and fewer positions: a volume that was rolled back. Whoever has seen more hands out no
+/// position again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_went_back_is_not_written_to() {
+    on_postgres(async |place: &Place| {
+        let store = place.open().await;
+        let many = |name: &str, n: usize| (0..n).map(|i| revoke(&format!("{name}-{i}"), 5000)).collect::<Vec<_>>();
+        store.append(&many("a", 5), NOW, 60).await.unwrap();
+        let page = store.read_after(0, 10).await.unwrap();
+        assert!((page.head, page.moved, page.shrunk) == (5, false, false));
+        place.raw().await.execute("delete from revocation where seq > 3; update log set head = 3").await.unwrap();
+        // A few new ones, many, very many, and one that is there: each goes another way.
+        for changes in [many("b", 1), many("b", 600), many("b", 2500), many("a", 1)] {
+            assert!(store.append(&changes, NOW, 60).await.unwrap_err().is_transient());
+        }
+        let page = store.read_after(0, 10).await.unwrap();
+        assert!((page.head, page.rows.len(), page.moved, page.shrunk) == (3, 3, false, true));
+        let new = store.renew(&page.epoch).await.unwrap();
+        let commit = store.append(&many("b", 1), NOW, 60).await.unwrap();
+        assert_eq!((commit.epoch, commit.outcomes), (new, vec![Outcome::Revoked(4)]));
+        assert!(!store.read_after(0, 10).await.unwrap().shrunk);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hubs_that_start_together_apply_each_migration_once() {
     on_postgres(async |place: &Place| {

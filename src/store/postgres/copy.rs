@@ -4,11 +4,12 @@
 //! one piece while the next is put together.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor, Row as _};
+use sqlx::{AssertSqlSafe, Executor};
 
 use super::session::Session;
 use super::sql::{self, COPY};
-use super::{Failed, elsewhere, epoch, no_log};
+use super::standing::{Seen, judge};
+use super::{Failed, no_log};
 use crate::revocation::Row;
 use crate::store::Commit;
 use crate::store::merge::Plan;
@@ -25,17 +26,19 @@ const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const COLUMNS: i16 = 12;
 
 /// Appends what is planned for an empty log; `None` when a target was there, and then nothing was done.
-pub(super) async fn append(session: &mut Session, mut plan: Plan, notify: bool) -> Result<Option<Commit>, Failed> {
+pub(super) async fn append(
+    session: &mut Session,
+    mut plan: Plan,
+    seen: &Seen,
+    notify: bool,
+) -> Result<Option<Commit>, Failed> {
     let Session { conn, home } = session;
     // Only a number and a constant go into the text.
     let take = AssertSqlSafe(sql::take(plan.rows.len(), notify));
     let log = sqlx::raw_sql(take).fetch_all(&mut *conn).await?;
     let log = log.first().ok_or_else(no_log)?;
-    let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
-    if elsewhere(log.try_get(2)?, home.as_deref()) {
-        conn.execute("rollback").await?;
-        return Err(Failed::moved());
-    }
+    // Where this fails the session is dropped, and the server rolls back.
+    let (epoch, head) = judge(log, home.as_deref(), seen, plan.rows.len() as u64)?;
     plan.shift(head - plan.head);
     match send(conn, &plan.rows).await {
         Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {

@@ -10,7 +10,12 @@ pub(super) fn explain(error: Error) -> StoreError {
         Error::Database(e) => {
             let code = e.code().unwrap_or_default().into_owned();
             let text = format!("Postgres: {} (SQLSTATE {code})", e.message());
-            if passes(&code) { StoreError::Unavailable(text) } else { StoreError::Refused(text) }
+            match &*code {
+                // The table is not there.
+                "42P01" => StoreError::Absent(text),
+                code if passes(code) => StoreError::Unavailable(text),
+                _ => StoreError::Refused(text),
+            }
         }
         Error::Io(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
             StoreError::Unavailable(format!("Postgres: {error}"))

@@ -15,11 +15,12 @@
 
 use parking_lot::Mutex;
 use sqlx::error::DatabaseError;
-use sqlx::{AssertSqlSafe, Executor, Row as _};
+use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::oneshot;
 
 use super::session::Session;
-use super::{Failed, copy, elsewhere, epoch, no_log, sql};
+use super::standing::{Seen, judge};
+use super::{Failed, copy, no_log, sql};
 use crate::revocation::Epoch;
 use crate::store::Commit;
 use crate::store::merge::Plan;
@@ -100,16 +101,13 @@ pub(super) async fn append(
     foresight: &Foresight,
     session: &mut Session,
     mut plan: Plan,
+    seen: &Seen,
     notify: bool,
 ) -> Result<Outcome, Failed> {
     let Session { conn, home } = session;
     let log = sqlx::raw_sql(sql::LOOK).fetch_all(&mut *conn).await?;
     let log = log.first().ok_or_else(no_log)?;
-    let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
-    if elsewhere(log.try_get(2)?, home.as_deref()) {
-        conn.execute("rollback").await?;
-        return Err(Failed::moved());
-    }
+    let (epoch, head) = judge(log, home.as_deref(), seen, 0)?;
     let mut place = foresight.place(&epoch, head, plan.rows.len());
     plan.shift(place.base);
     let outcome = match copy::send(conn, &plan.rows).await {

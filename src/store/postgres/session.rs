@@ -33,17 +33,18 @@ const SESSION: &str = "select pg_backend_pid(),
     set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('jit', 'off', false)";
 
-/// Where the log is: the server's system identifier, its timeline, the database and the table. A promoted standby begins a
-/// new timeline, and so does a restored base backup; a restored dump makes a new table. None of it changes under a session: a
-/// server that stops being the primary ends, and with it its sessions.
+/// Where the log is: the server's system identifier, its timeline and the database; behind it comes the table, which the
+/// statements add. A promoted standby begins a new timeline, and so does a restored base backup; a restored dump makes a new
+/// table, also under a session. The rest does not change under one: a server that stops being the primary ends, and with it
+/// its sessions.
 ///
 /// Null on a standby, which cannot be asked for its place in the log and has nothing for us: it may be behind, and its rows
 /// would look like a log that lost some.
 const HOME: &str = "select case when not pg_is_in_recovery() then
     concat_ws('/', (select system_identifier from pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
-        (select oid from pg_database where datname = current_database()), to_regclass('log')::oid) end";
+        (select oid from pg_database where datname = current_database()), '') end";
 
-/// A connection, and where the log is that it leads to; `None` when the server does not tell.
+/// A connection, and where the log is that it leads to, all but the table; `None` when the server does not tell.
 pub(super) struct Session {
     pub(super) conn: PgConnection,
     pub(super) home: Option<Arc<str>>,

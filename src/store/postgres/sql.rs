@@ -5,11 +5,12 @@ use sqlx::error::DatabaseError;
 use crate::revocation::Epoch;
 
 /// Takes the lock that all writers queue at. A simple query, so that both statements travel together.
-pub(super) const LOCK: &str = "begin; select epoch, head, home from log for update";
+pub(super) const LOCK: &str = "begin; select epoch, head, home, tableoid::bigint from log for update";
 
 /// Looks where the log stands, without its lock. A simple query, so that the statements travel together. From here on the
 /// transaction waits for nobody for longer than a batch takes: see [`super::foretold`].
-pub(super) const LOOK: &str = "begin; set local lock_timeout = '20ms'; select epoch, head, home from log";
+pub(super) const LOOK: &str =
+    "begin; set local lock_timeout = '20ms'; select epoch, head, home, tableoid::bigint from log";
 
 /// Takes the lock if nobody has it, moves the head from where it was foretold to be, and commits; else an error that
 /// [`disagrees`]. A simple query, so that all of it is one round trip under the lock. Of the epoch only letters and digits
@@ -59,11 +60,12 @@ pub(super) const WRITE_AND_NOTIFY: &str = write_sql!(" returning pg_notify('revo
 /// The usual case in one round trip: all targets are new. The update of `log` waits for the lock and then works on its
 /// newest version, and the unique index on the id sees what other transactions committed meanwhile, so neither depends on
 /// the statement's snapshot. One target that is there already fails the whole statement, and nothing was done. Where the
-/// log is not at home, nothing is done either, and there is no row.
+/// log may not be the one it was (see [`super::standing`]), nothing is done either, and there is no row.
 macro_rules! fresh_sql {
     ($notify:literal) => {
         concat!(
-            "with l as (update log set head = head + $13::bigint where home is null or home = coalesce($14, home)
+            "with l as (update log set head = head + $13::bigint
+                where (home is null or home = coalesce($14 || tableoid, home)) and (epoch <> $15 or head >= $16)
                 returning epoch, head),
             written as (
                 insert into revocation (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
@@ -86,7 +88,7 @@ pub(super) const FRESH_AND_NOTIFY: &str = fresh_sql!(", pg_notify('revocation_hu
 /// at the commit.
 pub(super) fn take(n: usize, notify: bool) -> String {
     let notify = if notify { ", pg_notify('revocation_hub', head::text)" } else { "" };
-    format!("begin; update log set head = head + {n} returning epoch, head, home{notify}")
+    format!("begin; update log set head = head + {n} returning epoch, head, home, tableoid::bigint{notify}")
 }
 
 /// Writes rows whose targets are all new: half the work of an `insert` to the server. The columns as in [`super::copy`].
@@ -97,7 +99,8 @@ pub(super) const COPY: &str =
 /// Head, epoch and rows in one statement, so from one snapshot.
 ///
 /// With where the log should be, and with the time at which the transaction began: the snapshot is not older than that.
-pub(super) const READ_AFTER: &str = "select l.epoch, l.head, l.home is not null and l.home <> coalesce($3, l.home),
+pub(super) const READ_AFTER: &str =
+    "select l.epoch, l.head, l.home is not null and l.home <> coalesce($3 || l.tableoid, l.home),
         floor(extract(epoch from now()) * 1000)::bigint, r.* from log l left join (
         select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
         from revocation where seq > $1 order by seq limit $2
@@ -113,13 +116,13 @@ pub(super) const PRUNE: &str = "with gone as (
 
 /// When two hubs start at once, the second one's row meets the constraint and the first one's stays.
 pub(super) const BEGIN_LOG: &str =
-    "insert into log (epoch, head, home) select $1, coalesce(max(seq), 0), $2 from revocation
+    "insert into log (epoch, head, home) select $1, coalesce(max(seq), 0), $2 || to_regclass('log')::oid from revocation
     on conflict (only_row) do update set home = excluded.home where log.home is null and excluded.home is not null";
 
 /// Puts a new epoch in place of the one that was expected; no row when it is another by now. What earlier epochs know of
 /// the log reaches no further than what is left of it.
 pub(super) const RENEW: &str = "with l as (
-        update log set epoch = $1, home = coalesce($3, home) where epoch = $2 returning head
+        update log set epoch = $1, home = coalesce($3 || tableoid, home) where epoch = $2 returning head
     ), older as (
         update former_epoch set base = least(base, l.head) from l
     ), old as (

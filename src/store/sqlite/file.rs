@@ -1,9 +1,11 @@
-//! The database file: where it is, who may read it, and that only one hub has it.
+//! The database file: where it is, who may read it, that only one hub has it, and how far it has been.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::revocation::Cursor;
 use crate::store::StoreError;
 
 /// The file of a database, made if it was missing, and the lock that keeps other hubs out. The lock lies in a file of
@@ -30,7 +32,7 @@ impl DatabaseFile {
         let mut name = path.clone().into_os_string();
         name.push(".lock");
         let mut options = OpenOptions::new();
-        private(options.create(true).truncate(false).write(true));
+        private(options.create(true).truncate(false).read(true).write(true));
         let lock = options.open(&name).map_err(|e| failed("open the lock file of", given, &e))?;
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => StoreError::Locked { path: given.to_owned() },
@@ -42,6 +44,22 @@ impl DatabaseFile {
             _ => Ok(Self { path, lock }),
         }
     }
+}
+
+/// The mark in the lock file: the farthest that the log has been. A database file that was put back from a copy is behind it.
+/// Bytes of a mark: a cursor, and blanks up to here.
+const MARK: usize = 32;
+
+/// Reads the mark; `None` where there is none.
+pub(super) fn mark(lock: &File) -> Option<Cursor> {
+    let mut bytes = [0; MARK];
+    lock.read_exact_at(&mut bytes, 0).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim_end().parse().ok()
+}
+
+/// Sets the mark. Not synced to the disk: one that is too old tells less, and nothing wrong.
+pub(super) fn set_mark(lock: &File, at: &Cursor) {
+    let _ = lock.write_all_at(format!("{:<MARK$}", at.to_string()).as_bytes(), 0);
 }
 
 /// The rows can be credentials: whoever runs the hub reads them, nobody else. SQLite gives its `-wal` and `-shm` files
