@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -270,13 +271,19 @@ impl sources::Known for Ledger {
 
 /// Runs a hub until SIGTERM or SIGINT. A second signal cuts what is still open.
 pub async fn serve(config: Config) -> Result<(), HubError> {
-    let hub = Hub::start(config, Clock::system()).await?;
+    // Before anything else is there, and once for both signals: none is missed, however close they come to each other.
+    let mut signals = Signals::new();
+    let hub = tokio::select! {
+        hub = Hub::start(config, Clock::system()) => hub?,
+        // Nothing has been acknowledged yet.
+        () = signals.next() => return Ok(()),
+    };
     let (stop, insist) = (hub.stop.clone(), hub.insist.clone());
     let signals = tokio::spawn(async move {
-        signal().await;
+        signals.next().await;
         tracing::info!("stopping; a second signal cuts what is still open");
         stop.cancel();
-        signal().await;
+        signals.next().await;
         insist.cancel();
     });
     let result = hub.wait().await;
@@ -284,16 +291,22 @@ pub async fn serve(config: Config) -> Result<(), HubError> {
     result
 }
 
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, from the moment on at which this was made.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn new() -> Self {
+        let both = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+        Self(both.inspect_err(|error| tracing::error!(%error, "cannot listen for signals")).ok())
+    }
+
+    /// Waits for the next of either.
+    async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

@@ -11,8 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// How long sources and outlets may take to end when everything else that is asked from outside has.
+/// How long sources and outlets may take to end from the moment at which they are told, which is that of the signal. They
+/// finish what they have in hand (0.5 s) and give up their lease in the store (5 s at the most).
 const LINKS_GRACE: Duration = Duration::from_secs(6);
+
+/// What is left when nobody waits for an answer any more: the feed ends its reading, connections to the store are closed. If
+/// the store does not answer, that is not waited for.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What tasks may still do when somebody insists on the end: a commit that is under way takes less.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -101,8 +106,9 @@ impl Lifecycle {
         self.spawn(name, task);
     }
 
-    /// Waits until [`Lifecycle::soft`], then lets everything end in order: streams, connections, both within `grace`, then
-    /// the tasks. An error when a task ended before it should.
+    /// Waits until [`Lifecycle::soft`], then lets everything end in order: streams and connections within `grace`, sources and
+    /// outlets within [`LINKS_GRACE`], both from now on, and then the tasks. All of it takes at the most
+    /// `max(grace, LINKS_GRACE) + FAREWELL`. An error when a task ended before it should.
     pub async fn run(mut self, grace: Duration) -> Result<(), TaskDied> {
         let died = tokio::select! {
             () = self.soft.cancelled() => None,
@@ -116,14 +122,15 @@ impl Lifecycle {
                 (!self.soft.is_cancelled()).then_some(TaskDied { name, how })
             }
         };
-        let end = Instant::now() + grace;
+        let began = Instant::now();
+        let end = began + grace;
         if died.is_some() {
             // Half a hub is none to take leave from.
             let _ = self.drain.window.set((Instant::now(), Duration::ZERO));
         }
         self.soft.cancel();
         self.drain.streams.close();
-        let leaving = Instant::now() + self.drain.limit;
+        let leaving = began + self.drain.limit;
         self.until(self.drain.streams.wait(), leaving).await;
         self.closing.cancel();
         self.connections.close();
@@ -134,16 +141,19 @@ impl Lifecycle {
         self.hard.cancel();
         self.connections.wait().await;
         self.links.close();
-        if !self.until(self.links.wait(), Instant::now() + LINKS_GRACE).await {
+        if !self.until(self.links.wait(), began + LINKS_GRACE).await {
             tracing::warn!("sources or outlets did not end in time");
         }
         self.rest.cancel();
-        // The committer finishes what it has, which the store's own time limit bounds.
+        // Whoever waited for a commit has been answered or cut; what the committer still has was promised to nobody.
         let insist = self.insist.clone();
+        let last = end.max(Instant::now()) + FAREWELL;
         let tasks = async { while self.tasks.join_next().await.is_some() {} };
         let limit = async {
-            insist.cancelled().await;
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::select! {
+                () = sleep_until(last) => {}
+                () = insist.cancelled() => tokio::time::sleep(LAST_WORDS).await,
+            }
         };
         tokio::select! {
             () = tasks => {}
@@ -156,9 +166,80 @@ impl Lifecycle {
     /// Waits for something until a moment or until somebody insists on the end. False when there was no time left for it.
     async fn until(&self, what: impl Future<Output = ()>, moment: Instant) -> bool {
         tokio::select! {
+            // What is done already is done, also when the moment is over.
+            biased;
             () = what => true,
-            () = sleep_until(moment) => false,
             () = self.insist.cancelled() => true,
+            () = sleep_until(moment) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(20);
+
+    /// How long a life with such tasks takes to end, once told to.
+    async fn ends_after(prepare: impl FnOnce(&mut Lifecycle), insist: bool) -> Duration {
+        let mut life = Lifecycle::new(Duration::from_secs(10));
+        prepare(&mut life);
+        let (soft, insisted) = (life.soft.clone(), life.insist.clone());
+        let began = Instant::now();
+        soft.cancel();
+        if insist {
+            insisted.cancel();
+        }
+        life.run(GRACE).await.unwrap();
+        began.elapsed()
+    }
+
+    /// Waits for nothing and never ends.
+    fn stuck() -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nothing_to_do_ends_at_once() {
+        assert_eq!(ends_after(|_| {}, false).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_stuck_is_waited_for_within_the_bounds_that_are_promised() {
+        // A task: until the end of the grace, and the farewell.
+        assert_eq!(ends_after(|life| life.spawn("stuck", stuck()), false).await, GRACE + FAREWELL);
+        // A link as well: it has the time from the signal on, and not from the end of the rest on.
+        assert_eq!(ends_after(|life| life.spawn_link("stuck", stuck()), false).await, GRACE + FAREWELL);
+        // A connection that is only cut by force.
+        let connection = |life: &mut Lifecycle| {
+            let cut = life.hard.clone();
+            life.connections.spawn(async move { cut.cancelled().await });
+        };
+        assert_eq!(ends_after(connection, false).await, GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_ends_in_time_is_waited_for() {
+        let link = |life: &mut Lifecycle| {
+            let soft = life.soft.clone();
+            life.spawn_link("slow", async move {
+                soft.cancelled().await;
+                tokio::time::sleep(LINKS_GRACE - Duration::from_millis(1)).await;
+            });
+            // It serves the link, and would end at once.
+            let rest = life.rest.clone();
+            life.spawn("server", async move { rest.cancelled().await });
+        };
+        assert_eq!(ends_after(link, false).await, LINKS_GRACE - Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_insists_waits_for_nothing() {
+        let both = |life: &mut Lifecycle| {
+            life.spawn("stuck", stuck());
+            life.spawn_link("stuck", stuck());
+        };
+        assert_eq!(ends_after(both, true).await, LAST_WORDS);
     }
 }

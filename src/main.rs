@@ -15,5 +15,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    ExitCode::from(runtime.block_on(revocation_hub::cli::run(cli)))
+    let code = runtime.block_on(revocation_hub::cli::run(cli));
+    // What still runs is the lookup of a name or the like. A resolver that is away must not hold up the end.
+    runtime.shutdown_background();
+    ExitCode::from(code)
 }

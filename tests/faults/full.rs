@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::harness::*;
 use crate::postgres::{Postgres, is_root, script};
 use crate::scene::{Scene, program, ready, with_settings};
-use crate::tally::{note, trials};
+use crate::tally::{Trial, trials};
 
 /// A command that runs another one, to be added, with a file system of so many megabytes at `folder`.
 fn on_a_small_disk(folder: &Path, megabytes: u32) -> Command {
@@ -53,13 +53,14 @@ async fn the_disk_of_postgres_is_full() {
     let place = server.place().await;
     let mut scene = Scene::new(ready(Process::launch_by(program(), &place.url, &place, "", &[])).await).await;
     for _ in 0..trials() {
+        let trial = Trial::of("disk full (Postgres)");
         let filler = Filler::new(server.pid(), &folder);
         scene.refuses_soon().await;
         scene.reads().await;
         drop(filler);
         scene.healed().await;
+        trial.passed(scene.acks());
     }
-    note("disk full (Postgres)", trials(), scene.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,6 +72,7 @@ async fn the_disk_of_sqlite_is_full() {
     command.arg(env!("CARGO_BIN_EXE_revocation-hub"));
     let mut scene = Scene::new(ready(Process::launch_by(command, &place.url, &place, "", &[])).await).await;
     for _ in 0..trials() {
+        let trial = Trial::of("disk full (SQLite)");
         let filler = Filler::new(scene.hub.pid(), disk.path());
         scene.refuses_soon().await;
         scene.reads().await;
@@ -79,6 +81,6 @@ async fn the_disk_of_sqlite_is_full() {
         assert!(scene.hub.is_ready().await);
         drop(filler);
         scene.healed().await;
+        trial.passed(scene.acks());
     }
-    note("disk full (SQLite)", trials(), scene.len(), 0);
 }

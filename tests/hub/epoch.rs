@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use revocation_hub::cli::promise::{Seen, Start};
-use revocation_hub::clock::Clock;
 use revocation_hub::revocation::Cursor;
 use serde_json::json;
 
@@ -241,47 +240,12 @@ async fn a_restored_file_is_known_by_a_client_that_is_ahead(place: &Place) {
     assert_eq!(hub.snapshot().await.cursor.epoch, now.epoch);
 }
 
-/// The database's clock decides what is over and when something was revoked.
-async fn a_hub_whose_clock_is_wrong_follows_the_database(place: &Place) {
-    let right = async || place.number("select extract(epoch from clock_timestamp())::bigint").await;
-    // Enough to be read page by page. By the clock of one hub they are all over.
-    let early = TestHub::start(place.config(), Clock::system()).await;
-    let exp = right().await + 3600;
-    let lines: Vec<_> = (0..5000).map(|i| json!({"jti": format!("early-{i}"), "exp": exp})).collect();
-    early.post_lines(&lines).await.expect(200);
-    early.stop().await;
-    let mut hubs = Vec::new();
-    for hours in [2, -2] {
-        hubs.push(TestHub::start(place.config(), Clock::wrong_by(hours * 3_600_000)).await);
-    }
-    for (i, hub) in hubs.iter().enumerate() {
-        assert!(hub.snapshot().await.map.len() >= 5000);
-        let exp = right().await + 3600;
-        let began = right().await;
-        // By the first one's clock it would be over already; by the second one's it would live for three hours.
-        let id = hub.revoke(&json!({"jti": format!("t{i}"), "exp": exp})).await;
-        let sub = hub.revoke(&json!({"sub": format!("s{i}"), "ttl": 60})).await;
-        let ended = right().await;
-        let map = hub.snapshot().await.map;
-        assert_eq!(map[&id]["exp"], exp);
-        let at = map[&sub]["revoked_at"].as_i64().unwrap();
-        // Seconds are rounded, on both sides.
-        assert!((began - 1..=ended + 1).contains(&at), "{began} {at} {ended}");
-        let rule = map[&sub]["issued_before"].as_i64().unwrap();
-        assert!((began..=ended + 2).contains(&rule));
-        let offset = hub.metric("clock_offset_milliseconds", "").await;
-        assert!((offset.abs() - 7_200_000.0).abs() < 60_000.0 && (offset < 0.0) == (i == 0), "{offset}");
-    }
-    until("both hold the same", async || (hubs[0].snapshot().await == hubs[1].snapshot().await).then_some(())).await;
-}
-
 both_stores!(
     a_head_that_goes_back_renews_the_epoch_and_puts_back_what_was_lost,
     another_database_gets_what_the_hub_still_holds,
 );
 on_postgres!(
     a_log_that_moved_gets_a_new_epoch_before_anything_is_written,
-    a_hub_whose_clock_is_wrong_follows_the_database,
     a_table_that_was_replaced_under_a_running_hub_is_another_log,
     an_empty_database_gets_what_the_hub_still_holds,
 );

@@ -30,6 +30,7 @@ mod process;
 mod raw;
 mod resumable;
 mod snapshot;
+mod stalled;
 mod stopping;
 mod tokens;
 mod transfer;

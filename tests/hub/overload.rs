@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::harness::*;
-use crate::isolated::{body, stalled};
 use crate::raw::{Raw, exchange};
+use crate::stalled::{body, stalled};
 
 const LIVE: u64 = 50_000;
 const STREAMS: usize = 500;

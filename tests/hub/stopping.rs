@@ -1,20 +1,16 @@
-//! How a hub ends: streams leave one after the other, what was asked is answered, and nothing is lost when replicas are
-//! replaced one by one.
+//! How a hub ends: streams leave one after the other, and what was asked is answered. Hubs that are replaced under load are in
+//! `tests/faults/stopping.rs`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rand::seq::IndexedRandom;
-use revocation_hub::cli::promise::{Promise, Seen, Start};
+use revocation_hub::cli::promise::{Promise, Start};
 use revocation_hub::clock::Clock;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::harness::*;
-use crate::isolated::stalled;
 use crate::raw::Raw;
+use crate::stalled::stalled;
 
 /// More than is sent to somebody who does not read.
 const MUCH: u64 = 20_000;
@@ -118,135 +114,9 @@ async fn a_drain_as_long_as_the_grace_is_refused(place: &Place) {
     assert!(printed.contains("shutdown.drain") && printed.contains("shutdown.grace"), "{printed}");
 }
 
-// ---- a rolling restart -----------------------------------------------------------------------------------------
-
-const WRITERS: usize = 4;
-const READERS: usize = 8;
-const ROUNDS: usize = 4;
-
-/// The replicas that a load balancer would name.
-type Replicas = Arc<Mutex<Vec<Api>>>;
-
-fn any(replicas: &Replicas) -> Api {
-    replicas.lock().choose(&mut rand::rng()).expect("there is always one").clone()
-}
-
-/// Revokes one token after the other until it is told to end, each until some replica has said yes; returns how many.
-async fn write(replicas: Replicas, writer: usize, end: CancellationToken, done: Arc<Mutex<Vec<String>>>) {
-    for number in 0.. {
-        if end.is_cancelled() {
-            return;
-        }
-        let jti = format!("w{writer}-{number}");
-        loop {
-            match any(&replicas).try_post(&token(&jti)).await {
-                Ok(answer) if matches!(answer.status, 200 | 201) => break,
-                Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text()),
-                // Gone between the look and the request, or while it answered: nobody knows, so once more.
-                Err(_) => {}
-            }
-            tokio::task::yield_now().await;
-        }
-        done.lock().push(jti);
-    }
-}
-
-/// Follows the stream from one replica to the next until `end` names the last position; returns the positions and names of
-/// everything that came.
-async fn read(replicas: Replicas, mut end: tokio::sync::watch::Receiver<Option<u64>>) -> Vec<(u64, String)> {
-    let (mut promise, mut got) = (Promise::new(Start::Earliest), Vec::new());
-    loop {
-        promise.reconnect();
-        let mut stream = match any(&replicas).try_open(promise, Ask::Header).await {
-            Ok(stream) => stream,
-            Err((back, answer)) => {
-                assert!(answer.as_ref().is_none_or(|a| a.status == 503), "{answer:?}");
-                promise = back;
-                tokio::task::yield_now().await;
-                continue;
-            }
-        };
-        // Some leave by themselves, in the middle of whatever comes.
-        stream.cut_after(rand::random_range(2_000..200_000));
-        loop {
-            let next = tokio::select! {
-                next = stream.next() => next,
-                _ = end.changed() => Got::Comment,
-            };
-            match next {
-                Got::Event(Seen::Revoked(value), at) => got.push((at.seq, value["jti"].as_str().unwrap().to_owned())),
-                Got::Event(Seen::Reset { reason }, _) => panic!("reset: {reason}"),
-                Got::Event(..) | Got::Comment => {}
-                Got::End => break,
-            }
-            if let Some(last) = *end.borrow()
-                && got.last().is_some_and(|(seq, _)| *seq >= last)
-            {
-                return got;
-            }
-        }
-        promise = stream.into_promise();
-    }
-}
-
-/// Two replicas on one Postgres are replaced one after the other, again and again, under writers and readers.
-async fn a_rolling_restart_loses_nothing_and_duplicates_nothing(place: &Place) {
-    let mut processes = vec![Process::start(place).await, Process::start(place).await];
-    let replicas: Replicas = Arc::new(Mutex::new(processes.iter().map(|p| Api::clone(p)).collect()));
-    let (stop_writing, acknowledged) = (CancellationToken::new(), Arc::new(Mutex::new(Vec::new())));
-    let (last, end) = tokio::sync::watch::channel(None);
-    let (mut writing, mut reading) = (JoinSet::new(), JoinSet::new());
-    for writer in 0..WRITERS {
-        writing.spawn(write(replicas.clone(), writer, stop_writing.clone(), acknowledged.clone()));
-    }
-    for _ in 0..READERS {
-        reading.spawn(read(replicas.clone(), end.clone()));
-    }
-    let some_more = async || {
-        let before = acknowledged.lock().len();
-        until("the writers get on", async || (acknowledged.lock().len() >= before + 50).then_some(())).await;
-    };
-    for _ in 0..ROUNDS {
-        some_more().await;
-        let new = Process::start(place).await;
-        replicas.lock().push(Api::clone(&new));
-        processes.push(new);
-        some_more().await;
-        let mut old = processes.remove(0);
-        old.terminate();
-        until("it says that it is not ready", async || (!old.is_ready().await).then_some(())).await;
-        // A load balancer takes it out only now that it knows.
-        let address = old.url().to_owned();
-        replicas.lock().retain(|api| api.url() != address);
-        assert_eq!(old.ended().await.code(), Some(0), "{}", old.printed());
-    }
-    some_more().await;
-    stop_writing.cancel();
-    within("the writers end", writing.join_all()).await;
-    // A position that one replica has given is on the other a moment later.
-    let answer = processes[1].post(&token("the last one")).await.expect(201);
-    let head = cursor(&answer.json()["cursor"]).seq;
-    let truth = until("the other replica has it", async || {
-        Some(processes[0].snapshot().await).filter(|truth| truth.cursor.seq >= head)
-    })
-    .await;
-    last.send_replace(Some(truth.cursor.seq));
-
-    let there: std::collections::BTreeSet<_> =
-        truth.map.values().map(|v| v["jti"].as_str().unwrap().to_owned()).collect();
-    let acknowledged = acknowledged.lock().clone();
-    assert!(acknowledged.iter().all(|jti| there.contains(jti)), "acknowledged and lost");
-    for got in within("the readers end", reading.join_all()).await {
-        assert!(got.iter().map(|(seq, _)| *seq).eq(1..=truth.cursor.seq), "each position once and in order");
-        let names: std::collections::BTreeSet<_> = got.into_iter().map(|(_, jti)| jti).collect();
-        assert_eq!(names, there);
-    }
-}
-
 on_sqlite!(
     streams_leave_one_after_the_other_and_no_new_ones_come,
     nobody_waits_longer_than_there_are_streams,
     a_second_signal_ends_it_at_once,
     a_drain_as_long_as_the_grace_is_refused,
 );
-on_postgres!(a_rolling_restart_loses_nothing_and_duplicates_nothing);

@@ -32,9 +32,21 @@ pub struct Target {
     latest: i64,
     /// What was asked for without an answer that says anything.
     unknown: Option<Op>,
-    /// How often something was asked for that may take a position.
-    asked: usize,
+    /// Everything that was asked for and may take a position.
+    asked: Vec<Asked>,
     lifted: bool,
+}
+
+/// Something that was asked for, once or, while nobody knew the outcome, again.
+#[derive(Clone, Debug)]
+struct Asked {
+    /// The state that it leads to.
+    state: Option<i64>,
+    times: usize,
+    /// The furthest position that anybody had been told when it was first asked for: its own has to be behind that.
+    floor: u64,
+    /// Where the log stood when it was acknowledged: its own is not behind that.
+    ceiling: Option<u64>,
 }
 
 impl Target {
@@ -116,9 +128,14 @@ impl Book {
 
     /// Something is asked for now.
     pub fn asks(&mut self, jti: &str, op: Op) {
+        let floor = self.furthest();
         let target = self.target(jti);
-        target.asked += 1;
         target.lifted |= op == Op::Lift;
+        let state = target.after(op);
+        match target.asked.last_mut().filter(|asked| asked.state == state && asked.ceiling.is_none()) {
+            Some(asked) => asked.times += 1,
+            None => target.asked.push(Asked { state, times: 1, floor, ceiling: None }),
+        }
     }
 
     /// It certainly had no effect.
@@ -140,8 +157,16 @@ impl Book {
         let target = self.target(jti);
         let state = target.after(op);
         (target.state, target.latest) = (state, target.latest.max(state.unwrap_or(0)));
-        let furthest = self.acks.last().map_or(0, |(_, seq)| *seq).max(cursor.seq);
+        if let Some(asked) = target.asked.last_mut().filter(|asked| asked.state == state) {
+            asked.ceiling.get_or_insert(cursor.seq);
+        }
+        let furthest = self.furthest().max(cursor.seq);
         self.acks.push((now, furthest));
+    }
+
+    /// The furthest position that anybody was told.
+    fn furthest(&self) -> u64 {
+        self.acks.last().map_or(0, |(_, seq)| *seq)
     }
 
     // ---- for readers -------------------------------------------------------------------------------------------
@@ -217,11 +242,213 @@ impl Book {
         }
         let many: Vec<String> = moves
             .into_iter()
-            .filter(|(jti, moves)| self.targets.get(*jti).is_some_and(|target| *moves > target.asked))
+            .filter(|(jti, moves)| {
+                let asked = |target: &Target| target.asked.iter().map(|asked| asked.times).sum::<usize>();
+                self.targets.get(*jti).is_some_and(|target| *moves > asked(target))
+            })
             .map(|(jti, moves)| format!("{jti} moved {moves} times: {:?}", self.targets[jti]))
             .collect();
         for loss in many {
             self.broken(loss);
         }
+    }
+    /// Every position is where it belongs in the order of time: behind what was acknowledged before it was asked for, and not
+    /// behind where the log stood when it was acknowledged itself.
+    pub fn check_order(&mut self) {
+        let mut losses = Vec::new();
+        for ((_, seq), said) in &self.positions {
+            let Some(target) = self.targets.get(&said.jti) else { continue };
+            let fits = |asked: &Asked| {
+                asked.state == said.state && asked.floor < *seq && asked.ceiling.is_none_or(|end| *seq <= end)
+            };
+            if !target.asked.iter().any(fits) {
+                losses.push(format!("position {seq} is {said:?}, and what was asked for is {:?}", target.asked));
+            }
+        }
+        for loss in losses {
+            self.broken(loss);
+        }
+    }
+
+    /// There was something to be right or wrong about, and every reader was told that it is current.
+    pub fn check_life(&mut self, readers: usize) {
+        if self.acks.is_empty() || self.events == 0 || self.bookmarks < readers {
+            self.broken(format!("a history in which nothing happened: {}", self.summary()));
+        }
+    }
+}
+
+/// Histories that are made up: the checker finds what is wrong with each.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Far enough that nothing is over.
+    const EXP: i64 = 10_000;
+
+    fn at(seq: u64) -> Cursor {
+        format!("aaaaaaaa-{seq}").parse().unwrap()
+    }
+
+    fn entry(jti: &str, exp: i64) -> Value {
+        json!({"jti": jti, "exp": exp})
+    }
+
+    fn map(entries: &[(&str, i64)]) -> Map {
+        entries.iter().map(|(jti, exp)| ((*jti).to_owned(), entry(jti, *exp))).collect()
+    }
+
+    /// Two were revoked, at positions 1 and 2 in second 100, and the second one was lifted at 3.
+    fn book() -> Book {
+        let mut book = Book::default();
+        for (seq, jti) in [(1, "stays"), (2, "goes")] {
+            book.asks(jti, Op::Revoke(EXP));
+            book.done(jti, Op::Revoke(EXP), 100, &at(seq));
+            book.shown("reader", &at(seq), &entry(jti, EXP), false);
+        }
+        book.asks("goes", Op::Lift);
+        book.done("goes", Op::Lift, 101, &at(3));
+        book.shown("reader", &at(3), &entry("goes", EXP), true);
+        book.current("reader", &at(3), 102, 102);
+        book
+    }
+
+    /// What is found wrong in the end.
+    fn end(mut book: Book, known: &[(&str, i64)]) -> Vec<String> {
+        book.check("reader", &map(known), 1000);
+        book.check_moves();
+        book.check_order();
+        book.check_life(1);
+        book.losses()
+    }
+
+    #[track_caller]
+    fn caught(book: Book, known: &[(&str, i64)], says: &str) {
+        let losses = end(book, known);
+        assert!(losses.len() == 1 && losses[0].contains(says), "{losses:?}");
+    }
+
+    const GOOD: &[(&str, i64)] = &[("stays", EXP)];
+
+    #[test]
+    fn a_good_history_is_good() {
+        assert_eq!(end(book(), GOOD), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_missing_or_changed_is_found() {
+        caught(book(), &[], "stays is None");
+        caught(book(), &[("stays", EXP + 1)], "stays is Some");
+    }
+
+    #[test]
+    fn what_nobody_sent_is_found() {
+        caught(book(), &[("stays", EXP), ("strange", EXP)], "has strange, which nobody has sent");
+        let mut shown = book();
+        shown.shown("reader", &at(4), &entry("strange", EXP), false);
+        caught(shown, GOOD, "which nobody has sent");
+    }
+
+    #[test]
+    fn a_lift_that_is_not_honoured_and_one_that_nobody_asked_for_are_found() {
+        caught(book(), &[("stays", EXP), ("goes", EXP)], "goes is Some");
+        let mut lifted = book();
+        lifted.asks("stays", Op::Revoke(EXP));
+        lifted.shown("reader", &at(4), &entry("stays", EXP), true);
+        let losses = end(lifted, GOOD);
+        assert!(losses.iter().any(|loss| loss.contains("was lifted at aaaaaaaa-4, which nobody")), "{losses:?}");
+    }
+
+    #[test]
+    fn half_of_a_group_is_found() {
+        let mut book = book();
+        let both = ["one", "two"].map(str::to_owned);
+        book.group(&both);
+        for jti in &both {
+            book.asks(jti, Op::Revoke(EXP));
+            book.unknown(jti, Op::Revoke(EXP));
+        }
+        caught(book, &[("stays", EXP), ("one", EXP)], "which were sent together");
+    }
+
+    #[test]
+    fn a_position_that_means_two_things_is_found() {
+        let mut book = book();
+        book.asks("other", Op::Revoke(EXP));
+        book.unknown("other", Op::Revoke(EXP));
+        book.shown("another reader", &at(3), &entry("other", EXP), false);
+        caught(book, GOOD, "and was Said");
+    }
+
+    #[test]
+    fn a_move_that_nobody_asked_for_is_found() {
+        let mut book = book();
+        book.shown("reader", &at(4), &entry("stays", EXP), false);
+        let losses = end(book, GOOD);
+        assert!(losses.iter().any(|loss| loss.contains("stays moved 2 times")), "{losses:?}");
+    }
+
+    #[test]
+    fn an_order_that_is_not_that_of_time_is_found() {
+        // It was asked for after 3 had been acknowledged, and stands in front of that.
+        let mut early = book();
+        early.asks("late", Op::Revoke(EXP));
+        early.done("late", Op::Revoke(EXP), 103, &at(4));
+        early.positions.remove(&("aaaaaaaa".into(), 2));
+        early.shown("another reader", &at(2), &entry("late", EXP), false);
+        caught(early, &[("stays", EXP), ("late", EXP)], "position 2 is Said");
+        // It was acknowledged when the log stood at 4, and stands behind that.
+        let mut late = book();
+        late.asks("late", Op::Revoke(EXP));
+        late.done("late", Op::Revoke(EXP), 103, &at(4));
+        late.shown("reader", &at(5), &entry("late", EXP), false);
+        caught(late, &[("stays", EXP), ("late", EXP)], "position 5 is Said");
+    }
+
+    #[test]
+    fn a_bookmark_that_says_too_much_is_found() {
+        // Two were acknowledged in second 100. As of 100 nobody need know them, as of 101 everybody has to.
+        let mut right = book();
+        right.current("reader", &at(0), 100, 100);
+        right.current("reader", &at(2), 101, 101);
+        assert_eq!(end(right, GOOD), [""; 0]);
+        let mut wrong = book();
+        wrong.current("reader", &at(1), 101, 101);
+        caught(wrong, GOOD, "when 2 had been acknowledged");
+        let mut early = book();
+        early.current("reader", &at(3), 200, 199);
+        caught(early, GOOD, "a bookmark of second 200 in second 199");
+    }
+
+    #[test]
+    fn another_epoch_is_found() {
+        let mut book = book();
+        book.asks("new", Op::Revoke(EXP));
+        book.done("new", Op::Revoke(EXP), 103, &"bbbbbbbb-1".parse().unwrap());
+        let losses = end(book, &[("stays", EXP), ("new", EXP)]);
+        assert!(losses.iter().any(|loss| loss.contains("which nobody has ordered")), "{losses:?}");
+    }
+
+    #[test]
+    fn an_unknown_outcome_may_be_either_and_nothing_else() {
+        let unknown = || {
+            let mut book = book();
+            book.asks("stays", Op::Revoke(EXP + 60));
+            book.unknown("stays", Op::Revoke(EXP + 60));
+            book
+        };
+        assert_eq!(end(unknown(), GOOD), [""; 0]);
+        assert_eq!(end(unknown(), &[("stays", EXP + 60)]), [""; 0]);
+        caught(unknown(), &[("stays", EXP + 30)], "that cannot be");
+    }
+
+    #[test]
+    fn a_history_in_which_nothing_happened_proves_nothing() {
+        caught(Book::default(), &[], "nothing happened");
+        // Much was written, and nobody was ever told that it is current.
+        let mut silent = book();
+        silent.bookmarks = 0;
+        caught(silent, GOOD, "nothing happened");
     }
 }

@@ -26,14 +26,25 @@ pub enum Fault {
     KillPostgres,
     /// SIGSTOP of Postgres.
     FreezePostgres,
+    /// A hub is told to end, ends, and is started again.
+    RestartHub,
+    /// Everybody's sessions are ended by the server.
+    EndSessions,
+    /// The database can only be read.
+    ReadOnly,
+    /// Somebody else holds the row that all writers queue at.
+    HoldLog,
     /// Somebody else holds SQLite's lock.
     HoldFile,
+    /// Somebody else reads SQLite's file and does not end, so that what is written is not moved out of `-wal`.
+    ReadFile,
 }
 
 impl Fault {
     pub fn random(rng: &mut StdRng, postgres: bool) -> Self {
         if !postgres {
-            return [Fault::KillHub, Fault::FreezeHub, Fault::HoldFile][rng.random_range(0..3)];
+            let faults = [Fault::KillHub, Fault::FreezeHub, Fault::RestartHub, Fault::HoldFile, Fault::ReadFile];
+            return faults[rng.random_range(0..faults.len())];
         }
         let faults = [
             Fault::Wire(Wire::Cut),
@@ -45,6 +56,10 @@ impl Fault {
             Fault::FreezeHub,
             Fault::KillPostgres,
             Fault::FreezePostgres,
+            Fault::RestartHub,
+            Fault::EndSessions,
+            Fault::ReadOnly,
+            Fault::HoldLog,
         ];
         faults[rng.random_range(0..faults.len())]
     }
@@ -60,7 +75,12 @@ impl Fault {
             Fault::FreezeHub => "SIGSTOP of a hub",
             Fault::KillPostgres => "kill -9 of Postgres",
             Fault::FreezePostgres => "SIGSTOP of Postgres",
+            Fault::RestartHub => "restart of a hub",
+            Fault::EndSessions => "sessions are ended by Postgres",
+            Fault::ReadOnly => "read-only",
+            Fault::HoldLog => "somebody else holds the log",
             Fault::HoldFile => "SQLite's file is locked",
+            Fault::ReadFile => "somebody else reads SQLite's file",
         }
     }
 }
@@ -137,6 +157,36 @@ impl<'a> Server<'a> {
                 tokio::time::sleep(lasts).await;
                 postgres.thaw();
             }
+            (Fault::RestartHub, wire) => {
+                hub.terminate();
+                let status = hub.ended().await;
+                assert!(status.success(), "{status}: {}", hub.printed());
+                *hub = launch(self.place, wire.as_ref());
+                hub.until_listening().await;
+                world.moved(number, (**hub).clone());
+            }
+            (Fault::EndSessions, _) => self.end_sessions().await,
+            (Fault::ReadOnly, _) => {
+                for (read_only, lasts) in [("on", lasts), ("off", Duration::ZERO)] {
+                    let name = self.place.database();
+                    let sql = format!("alter database {name} set default_transaction_read_only = {read_only}");
+                    self.postgres.as_ref().expect("it is there").sql(&sql).await;
+                    self.end_sessions().await;
+                    tokio::time::sleep(lasts).await;
+                }
+            }
+            (Fault::HoldLog, _) => {
+                let mut holder = self.place.postgres().await;
+                holder.execute("begin; select head from log for update").await.unwrap();
+                tokio::time::sleep(lasts).await;
+                holder.execute("rollback").await.unwrap();
+            }
+            (Fault::ReadFile, _) => {
+                let mut reader = SqliteConnection::connect(&self.place.url).await.unwrap();
+                reader.execute("begin; select head from log").await.unwrap();
+                tokio::time::sleep(lasts).await;
+                reader.execute("rollback").await.unwrap();
+            }
             (Fault::HoldFile, _) => {
                 let mut holder = SqliteConnection::connect(&self.place.url).await.unwrap();
                 // A hub that writes just now is in front.
@@ -147,6 +197,13 @@ impl<'a> Server<'a> {
             }
             (Fault::Wire(_) | Fault::Holes, None) => unreachable!("there is no wire"),
         }
+    }
+
+    /// Ends every session of the hubs, which are then told so.
+    async fn end_sessions(&self) {
+        let name = self.place.database();
+        let sql = format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'");
+        self.postgres.as_ref().expect("it is there").sql(&sql).await;
     }
 
     /// What the store itself says, beside what the hubs show.

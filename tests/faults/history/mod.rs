@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::harness::{Place, until, within};
 use crate::postgres::Postgres;
-use crate::tally::{note, number};
+use crate::tally::{Trial, drawn, number};
 use faults::{Fault, Server};
 use world::World;
 
@@ -31,19 +31,25 @@ const READERS: usize = 4;
 /// How long things break.
 const TROUBLE: Duration = Duration::from_millis(2500);
 
+/// A history in which less was acknowledged says nothing.
+const AT_LEAST: usize = 20;
+
 /// Runs the histories that were asked for, and notes what was tried.
 async fn histories(what: &str, seeds: impl Iterator<Item = u64>, mut one: impl AsyncFnMut(u64) -> Outcome) {
     let mut broken = Vec::new();
     for seed in seeds {
+        // Now, because one that gets stuck says nothing at its end.
+        println!("{what}: seed {seed}");
         let began = Instant::now();
+        let trial = Trial::of(&format!("histories of {what}"));
         let outcome = one(seed).await;
         let (seconds, losses) = (began.elapsed().as_secs_f64(), &outcome.losses);
         println!("seed {seed}: {seconds:.1} s, {}; wrong: {losses:?}", outcome.summary);
-        note(&format!("histories of {what}"), 1, outcome.acknowledged, outcome.losses.len());
         for (fault, trials) in &outcome.faults {
             // What was acknowledged in one history belongs to all of its faults.
-            note(&format!("{what}: {fault}"), *trials, 0, outcome.losses.len());
+            drawn(&format!("{what}: {fault}"), *trials, losses.len());
         }
+        trial.counted(outcome.acknowledged, losses.len());
         broken.extend(outcome.losses.into_iter().map(|loss| format!("seed {seed}: {loss}")));
     }
     assert!(broken.is_empty(), "TEST_FAULT_SEED=… runs one again\n{}", broken.join("\n"));
@@ -89,6 +95,8 @@ async fn history(seed: u64, world: World, server: &mut Server<'_>) -> Outcome {
         }
         server.strike(&world, fault, &mut rng).await;
     }
+    until("something is acknowledged", async || (world.book(|book| book.acknowledged()) >= AT_LEAST).then_some(()))
+        .await;
     world.stop_writing();
     within("the writers end", writing.join_all()).await;
     for hub in 0..world.hubs() {

@@ -21,14 +21,16 @@ struct Reader {
     promise: Promise,
     /// By `jti`.
     map: Map,
+    /// Where it stood when it was last told that it is current.
+    current: Option<Cursor>,
 }
 
-/// Reads until it stands at the goal. Returns what it knows then.
+/// Reads until it stands at the goal and is told that it is current there. Returns what it knows then.
 pub async fn read(world: World, number: usize, mut rng: StdRng) -> (String, Map) {
     let who = format!("reader {number}");
     let start = if rng.random_bool(0.5) { Start::Earliest } else { Start::Now };
     let mut goal = world.goal();
-    let mut reader = Reader { who, world, promise: Promise::new(Start::Earliest), map: Map::new() };
+    let mut reader = Reader { who, world, promise: Promise::new(Start::Earliest), map: Map::new(), current: None };
     if start == Start::Now {
         // As a gateway does that loads the list first; the world has just begun, so that every hub answers.
         let snapshot = reader.world.api(0).snapshot().await;
@@ -46,7 +48,7 @@ pub async fn read(world: World, number: usize, mut rng: StdRng) -> (String, Map)
 
 impl Reader {
     fn is_at(&self, goal: &Goal) -> bool {
-        goal.borrow().as_ref().is_some_and(|goal| self.promise.cursor().is_some_and(|at| at.seq >= goal.seq))
+        goal.borrow().as_ref().is_some_and(|goal| self.current.as_ref().is_some_and(|at| at.seq >= goal.seq))
     }
 
     async fn one_stream(&mut self, hub: usize, stays: Duration, goal: &mut Goal) {
@@ -106,6 +108,7 @@ impl Reader {
                 let data: Value = serde_json::from_str(&event.data).unwrap();
                 let time = data["time"].as_i64().unwrap();
                 self.world.book(|book| book.current(&self.who, &at, time, World::now()));
+                self.current = Some(at);
             }
             // Nobody has changed the log.
             Seen::Reset { reason } => self.broken(format!("reset because of {reason:?} at {at}")),

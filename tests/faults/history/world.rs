@@ -8,6 +8,7 @@ use revocation_hub::clock::Clock;
 use revocation_hub::revocation::Cursor;
 use tokio::sync::watch;
 
+use super::READERS;
 use super::book::Book;
 use crate::harness::{Api, Map, until};
 
@@ -100,6 +101,8 @@ impl World {
         }
         self.book(|book| {
             book.check_moves();
+            book.check_order();
+            book.check_life(READERS);
             book.losses()
         })
     }
