@@ -1,5 +1,6 @@
 //! The command line: the daemon, its helpers, and a client for people and scripts.
 
+mod arrival;
 mod check;
 pub mod client;
 mod doctor;

@@ -9,6 +9,7 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
+use super::arrival::Arrival;
 use super::client::{Client, Connection, RequestError};
 use super::output::{self, Status};
 use super::selector::{Selector, parse_time, read_token};
@@ -23,6 +24,9 @@ max_token_lifetime in `revocation-hub config default`.
 --from reads one JSON object per line with the members of the native interface, and sends them in pieces. Each piece \
 is stored whole or not at all. A piece with a bad line stops the command and names the line; what came before stays \
 revoked, and sending the whole file again is safe.
+
+--until-seen opens the event stream first, and succeeds when the stream brings the revocation: it tries the whole way from \
+POST to the gateways. Needs the scope `read` too. What was revoked already does not come again, so use a new --jti.
 
 Examples:
   revocation-hub revoke --jti 4f6d2a19 --iss https://login.example.com --ttl 1h
@@ -48,6 +52,9 @@ pub struct Args {
     /// Why, in words for people
     #[arg(long, value_name = "TEXT", help_heading = "Rule")]
     reason: Option<String>,
+    /// Follow the event stream, and fail when it does not bring the revocation within this time, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "from")]
+    until_seen: Option<Duration>,
     /// Read many revocations from a file of NDJSON; - is standard input
     #[arg(
         long,
@@ -106,6 +113,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return many(&client, file, &args).await;
     }
     let request = client.request(Method::POST, "/v1/revocations").json(&args.item()?);
+    let stream = match args.until_seen {
+        Some(limit) => Some((Arrival::open(&client, limit).await?, limit)),
+        None => None,
+    };
     let response = client.send(request).await?;
     let answer: Value = response.json().await.map_err(|e| client.unreachable(&e))?;
     if args.json {
@@ -118,6 +129,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             _ => format!("{status} {id} at {cursor}"),
         };
         output::line(&text)?;
+    }
+    if let Some((stream, limit)) = stream {
+        let status = output::text(&answer, "status");
+        anyhow::ensure!(status == "revoked", "nothing was put on the event stream, because it is {status}");
+        stream.of(&output::text(&answer, "id"), limit).await?;
+        if !args.json {
+            output::line("seen on the event stream")?;
+        }
     }
     Ok(())
 }

@@ -135,7 +135,8 @@ def probe():
 
 def values(hub):
     """The whole schema. Objects of Kubernetes' own, which its API server checks, may have any members."""
-    peers = array(ANY_OBJECT)
+    # One without a selector or an address would be refused only by Kubernetes; a misspelt one would be empty.
+    peers = array(closed({"podSelector": ANY_OBJECT, "namespaceSelector": ANY_OBJECT, "ipBlock": ANY_OBJECT}) | {"minProperties": 1})
     # Prefixes of both HTTP paths of Ingress and HTTPRoute.
     paths = array(PATH)
     config = hub.schema()
@@ -178,8 +179,10 @@ def values(hub):
         "resources": closed({"requests": ANY_OBJECT, "limits": ANY_OBJECT, "claims": array(ANY_OBJECT)}),
         "runAsUser": {"type": ["integer", "null"], "minimum": 1},
         "fsGroup": {"type": ["integer", "null"], "minimum": 1},
-        "extraEnv": array(ANY_OBJECT | {"required": ["name"]}),
-        "extraVolumes": array(ANY_OBJECT | {"required": ["name"]}),
+        "extraEnv": array(closed({"name": STRING, "value": STRING, "valueFrom": ANY_OBJECT}, ["name"])),
+        # What the restricted profile of the Pod Security Standards allows.
+        "extraVolumes": array(closed({"name": NAME} | {kind: ANY_OBJECT for kind in (
+            "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")}, ["name"])),
         "extraVolumeMounts": array(ANY_OBJECT | {"required": ["name", "mountPath"]}),
         "nodeSelector": TEXTS,
         "tolerations": array(ANY_OBJECT),

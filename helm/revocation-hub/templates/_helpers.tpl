@@ -94,9 +94,12 @@ app.kubernetes.io/component: {{ .component }}
 {{- div (add (int64 (include "revocation-hub.milliseconds" .)) 999) 1000 -}}
 {{- end -}}
 
-{{/* The shortest terminationGracePeriodSeconds with which no stream is cut. */}}
+{{/* The shortest terminationGracePeriodSeconds with which a hub ends by itself even when its database does not answer: the sleep,
+     shutdown.grace, then the 6 s that sources and outlets have for their last words (LINKS_GRACE), then three times
+     store.timeout: for a commit that is under way, one that waited for it, and the end of the connections. */}}
 {{- define "revocation-hub.leastGrace" -}}
-{{- add .Values.preStopSleepSeconds (int64 (include "revocation-hub.seconds" .Values.config.shutdown.grace)) -}}
+{{- $store := int64 (include "revocation-hub.seconds" (dig "store" "timeout" "5s" .Values.config)) -}}
+{{- add .Values.preStopSleepSeconds (int64 (include "revocation-hub.seconds" .Values.config.shutdown.grace)) 6 (mul 3 $store) -}}
 {{- end -}}
 
 {{- define "revocation-hub.grace" -}}

@@ -37,7 +37,7 @@
 
 {{- $least := int (include "revocation-hub.leastGrace" .) -}}
 {{- if lt (int (include "revocation-hub.grace" .)) $least -}}
-{{- fail (printf "terminationGracePeriodSeconds is %d, but preStopSleepSeconds and config.shutdown.grace need %d: streams would be cut instead of ended. Leave it out to have it computed" (int $v.terminationGracePeriodSeconds) $least) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d, but preStopSleepSeconds, config.shutdown.grace, 6 s for sources and outlets and three times config.store.timeout need %d: a hub could be killed before it has ended. Leave it out to have it computed" (int $v.terminationGracePeriodSeconds) $least) -}}
 {{- end -}}
 {{- with $v.config.shutdown.drain -}}
 {{- if ge (int64 (include "revocation-hub.milliseconds" .)) (int64 (include "revocation-hub.milliseconds" $v.config.shutdown.grace)) -}}
@@ -50,6 +50,41 @@
 {{- end -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is empty: name the Gateway" -}}
+{{- end -}}
+
+{{- if and $v.podDisruptionBudget.enabled (gt (int (include "revocation-hub.pods" .)) 1) (ge (int $v.podDisruptionBudget.maxUnavailable) (int (include "revocation-hub.pods" .))) -}}
+{{- fail (printf "podDisruptionBudget.maxUnavailable is %d of %d pods: that keeps nothing; make it smaller" (int $v.podDisruptionBudget.maxUnavailable) (int (include "revocation-hub.pods" .))) -}}
+{{- end -}}
+
+{{- range $name, $labels := dict "commonLabels" $v.commonLabels "podLabels" $v.podLabels -}}
+{{- range $key, $_ := $labels -}}
+{{- if or (hasPrefix "app.kubernetes.io/" $key) (hasPrefix "helm.sh/" $key) -}}
+{{- fail (printf "%s: %s is the chart's own; selectors are made of these" $name $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $v.extraEnv -}}
+{{- if hasPrefix "REVOCATION_HUB_" (upper .name) -}}
+{{- fail (printf "extraEnv: %s would be stronger than what the chart says and checks. Settings go under config, secrets into a Secret of secretFiles" .name) -}}
+{{- end -}}
+{{- if and (hasKey . "value") (regexMatch "(?i)(passw|passphrase|secret|token|credential|api_?key|private)" .name) (not (hasSuffix "_FILE" (upper .name))) -}}
+{{- fail (printf "extraEnv: %s looks like a secret, and values are no place for one: use valueFrom.secretKeyRef" .name) -}}
+{{- end -}}
+{{- if and (hasKey . "value") (regexMatch "://[^/@]*:[^/@]*@" .value) -}}
+{{- fail (printf "extraEnv: the URL in %s contains a password, and values are no place for one: use valueFrom.secretKeyRef" .name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $v.extraVolumes -}}
+{{- if regexMatch "^(config|database|migrations|data|tmp|(secret|files)-[0-9]+)$" .name -}}
+{{- fail (printf "extraVolumes: the name %s is the chart's own" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.extraVolumeMounts -}}
+{{- if regexMatch "^(/|/usr(/.*)?|/etc|/etc/revocation-hub(/.*)?|/run(/secrets)?|/run/(secrets|files)/revocation-hub.*|/var(/lib)?|/var/lib/revocation-hub.*)$" (clean .mountPath) -}}
+{{- fail (printf "extraVolumeMounts: %s would hide what the chart or the image has there" .mountPath) -}}
+{{- end -}}
 {{- end -}}
 
 {{- $mounted := list -}}
