@@ -77,7 +77,15 @@ impl Clock {
     pub fn now(&self) -> i64 {
         match &self.manual {
             Some(at) => at.load(Ordering::Acquire),
-            None => self.own_millis().saturating_add(self.behind.load(Ordering::Acquire)).div_euclid(1000),
+            None => self.millis().div_euclid(1000),
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn millis(&self) -> i64 {
+        match &self.manual {
+            Some(at) => at.load(Ordering::Acquire).saturating_mul(1000),
+            None => self.own_millis().saturating_add(self.behind.load(Ordering::Acquire)),
         }
     }
 

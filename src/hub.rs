@@ -115,8 +115,12 @@ impl Hub {
         let (commits, committed) = mpsc::channel(256);
         life.spawn("committer", committer.run(commits, feed.applied()));
         let gate = Gate { store: store.clone(), migrate: config.migrate_on_start, rest: life.rest.clone() };
-        let pruning =
-            pruner::Pace { interval: config.store.prune_interval, batch: config.store.prune_batch, clock_skew: skew };
+        let pruning = pruner::Pace {
+            interval: config.store.prune_interval,
+            batch: config.store.prune_batch,
+            clock_skew: skew,
+            audit_retention: config.audit.retention,
+        };
         let behind = {
             let (store, clock, metrics, rest) = (store.clone(), clock.clone(), metrics.clone(), life.rest.clone());
             async move {
@@ -171,6 +175,7 @@ impl Hub {
             metrics: metrics.clone(),
             clock: clock.clone(),
         };
+        let audit = outlets::audit::Records { store: store.clone(), ledger: ledger.clone() };
         let links = outlets::start::start(&config.outlets, &parts, &mut life);
         let (stopping, streams, draining) = (life.soft.clone(), ledger.clone(), metrics.clone());
         life.spawn("stopping", async move {
@@ -201,7 +206,16 @@ impl Hub {
         let origins = Origins(config.cloudevents_origins.clone().into());
         let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone());
         let server = Server {
-            router: router(authenticator, webhooks, origins, Arc::new(sources), Arc::new(outlets), &config.wso2, proxy),
+            router: router(
+                authenticator,
+                webhooks,
+                origins,
+                Arc::new(sources),
+                Arc::new(outlets),
+                audit,
+                &config.wso2,
+                proxy,
+            ),
             header_timeout: config.limits.header_timeout,
             stall_timeout: config.limits.stall_timeout,
             connections: Arc::new(Semaphore::new(config.limits.max_connections)),

@@ -3,6 +3,7 @@
 //! Data flows one way: [`sources`] → [`intake`] → [`store`] → [`feed`] → [`ledger`] → [`outlets`]. The words they share
 //! are in [`revocation`]; [`hub`] puts the rooms together, [`router`] lists every path.
 
+pub mod actor;
 pub mod bench;
 pub mod brokers;
 pub mod cli;

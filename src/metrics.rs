@@ -78,6 +78,12 @@ metrics! {
     prune_failed: IntCounter("prune_failed_total");
     /// When pruning last succeeded, Unix seconds. No rise for minutes means that pruning stands still.
     prune_last_success: IntGauge("prune_last_success_timestamp_seconds");
+    /// Records of the audit deleted because they were older than audit.retention. A stop while requests come means that the disk fills.
+    audit_pruned: IntCounter("audit_pruned_total");
+    /// Transactions that failed to delete old records of the audit. A rise means that records are kept longer than they should be.
+    audit_prune_failed: IntCounter("audit_prune_failed_total");
+    /// When deleting old records of the audit last succeeded, Unix seconds. No rise for minutes means that it stands still.
+    audit_prune_last_success: IntGauge("audit_prune_last_success_timestamp_seconds");
     /// Live revocations by kind. A rise means more tokens revoked than expire.
     live_revocations: IntGaugeVec("live_revocations", ["kind"]);
     /// Tombstones of lifted revocations. A rise means lifts of what has not expired yet.

@@ -17,7 +17,7 @@ use crate::http::webhook::{self, Webhooks};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
 use crate::metrics::Metrics;
 use crate::outlets::etcd::Directory;
-use crate::outlets::{self, SharedOutlets, check, events, introspect, operate, page, snapshot, wso2};
+use crate::outlets::{self, SharedOutlets, audit, check, events, introspect, operate, page, snapshot, wso2};
 use crate::proxy::{self, BASE, PassedOn, Proxy};
 use crate::sources::native::Origins;
 use crate::sources::start::Served;
@@ -36,6 +36,7 @@ pub const PATHS: &[(&str, &[&str])] = &[
     ("/v1/sources", &["get"]),
     ("/v1/outlets", &["get"]),
     ("/v1/status", &["get"]),
+    ("/v1/audit", &["get"]),
     ("/v1/parked", &["get"]),
     ("/v1/parked/{number}", &["get", "delete"]),
     ("/v1/parked/{number}/replay", &["post"]),
@@ -64,12 +65,14 @@ pub const SERVED: &[(&str, &[&str])] = &[
 ];
 
 /// The whole interface of a hub.
+#[expect(clippy::too_many_arguments, reason = "each room is handed over once")]
 pub fn router(
     authenticator: Arc<Authenticator>,
     webhooks: Arc<Webhooks>,
     origins: Origins,
     sources: SharedSources,
     outlets: SharedOutlets,
+    records: audit::Records,
     wso2_paths: &[Wso2],
     proxy: Option<Arc<Proxy>>,
 ) -> Router {
@@ -91,6 +94,7 @@ pub fn router(
         .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
         .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
+    let records = Router::new().route("/v1/audit", get(audit::list)).with_state(records);
     let introspection = introspect::Introspection { outlets: outlets.clone(), authenticator: authenticator.clone() };
     let introspection = Router::new().route("/introspect", post(introspect::introspect)).with_state(introspection);
     let mut foreign = Router::new();
@@ -113,6 +117,7 @@ pub fn router(
     let consent = Router::new().route("/v1/revocations", options(native::consent)).with_state(origins);
     let native = reading
         .merge(writing)
+        .merge(records)
         .route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate))
         .route_layer(from_fn_with_state(webhooks, webhook::sign_in));
     let foreign = foreign

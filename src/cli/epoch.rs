@@ -1,7 +1,12 @@
 //! `revocation-hub epoch`: the name of the log's incarnation.
 
+use std::sync::Arc;
+
 use super::output;
 use super::serve::{Source, store_to_write};
+use crate::actor::Actor;
+use crate::clock::Clock;
+use crate::store::audit::{Cause, HUB, Note};
 
 /// What `epoch --help` says below the commands.
 pub const AFTER_HELP: &str = "\
@@ -31,7 +36,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     };
     let result = async {
         let page = store.read_after(u64::MAX, 1).await?;
-        let epoch = if renew { store.renew(&page.epoch).await? } else { page.epoch };
+        let (actor, at) = (Arc::new(Actor::local()), Clock::system().millis());
+        let note = Note { actor, source: HUB.into(), cause: Cause::ByHand, at, changes: 0 };
+        let epoch = if renew { store.renew_as(&page.epoch, &note).await?.epoch } else { page.epoch };
         Ok::<_, crate::store::StoreError>((epoch, page.head))
     };
     let result = result.await;

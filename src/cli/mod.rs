@@ -1,6 +1,7 @@
 //! The command line: the daemon, its helpers, and a client for people and scripts.
 
 mod arrival;
+mod audit;
 mod check;
 pub mod client;
 mod doctor;
@@ -90,6 +91,9 @@ enum Command {
     /// Look at messages that could not be read, send them through once more, or drop them
     #[command(subcommand, after_help = parked::AFTER_HELP, disable_help_subcommand = true)]
     Parked(parked::Command),
+    /// See who revoked or lifted what, when, from where and through which source
+    #[command(after_help = audit::AFTER_HELP)]
+    Audit(audit::Args),
     /// Write the whole log to a file, to keep it or to take it to another database
     #[command(after_help = transfer::EXPORT_HELP)]
     Export(transfer::ExportArgs),
@@ -135,6 +139,7 @@ pub async fn run(cli: Cli) -> u8 {
         }
         Command::Outlet(command) => links::outlets(command).await.map(|()| exit::OK),
         Command::Parked(command) => parked::run(command).await.map(|()| exit::OK),
+        Command::Audit(args) => audit::run(args).await.map(|()| exit::OK),
         Command::Export(args) => transfer::export(args).await.map(|()| exit::OK),
         Command::Import(args) => transfer::import(args).await.map(|()| exit::OK),
         Command::Epoch(command) => epoch::run(command).await.map(|()| exit::OK),

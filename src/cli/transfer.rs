@@ -3,14 +3,17 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::output::{Status, line};
 use super::serve::{Source, store_to_write};
+use crate::actor::Actor;
 use crate::clock::Clock;
 use crate::intake::{Bounds, taken_before};
 use crate::revocation::Epoch;
+use crate::store::audit::{Cause, HUB, Note};
 use crate::store::{Change, Outcome, Store, StoreError, dump};
 
 /// What `export --help` says below the options.
@@ -158,13 +161,16 @@ async fn append(store: &dyn Store, changes: &[Change], skew: i64) -> Result<[usi
         clock.follow(millis, own, own);
     }
     let now = clock.now();
+    let actor = Arc::new(Actor::local());
     let mut progress = Status::new();
     let (mut counts, mut done) = ([0; 4], 0);
     for batch in changes.chunks(PAGE) {
         let alive = |change: &&Change| !matches!(change, Change::Revoke(_, r) if r.exp.is_over(now, skew));
         let live: Vec<_> = batch.iter().filter(alive).cloned().collect();
         counts[3] += batch.len() - live.len();
-        for outcome in store.append(&live, now, skew).await?.outcomes {
+        let (actor, source, at) = (actor.clone(), HUB.into(), clock.millis());
+        let note = Note { actor, source, cause: Cause::Import, at, changes: live.len() };
+        for outcome in store.append_as(&live, &[note], now, skew).await?.outcomes {
             match outcome {
                 Outcome::Revoked(_) => counts[0] += 1,
                 Outcome::Unchanged(_) => counts[1] += 1,

@@ -116,6 +116,10 @@ impl Config {
             );
             return Err(ConfigError::invalid("shutdown.drain", message));
         }
+        if self.audit.retention < Duration::from_secs(24 * 3600) {
+            let message = format!("{} is less than a day", humantime::format_duration(self.audit.retention));
+            return Err(ConfigError::invalid("audit.retention", message));
+        }
         if self.feed.max_lag <= self.store.poll_interval {
             let message = format!(
                 "{} is not longer than store.poll_interval ({}), so the hub would call itself not ready between two reads",

@@ -70,6 +70,8 @@ pub struct Config {
     pub limits: Limits,
     /// The database connections and the housekeeping.
     pub store: Store,
+    /// The record of who revoked and lifted what.
+    pub audit: Audit,
     /// The reader that brings the store into memory.
     pub feed: Feed,
     /// The event streams.
@@ -159,6 +161,15 @@ pub struct Store {
     /// How far this machine's clock may be from the database's before it is worth a warning.
     #[serde(deserialize_with = "duration::deserialize")]
     pub max_clock_offset: Duration,
+}
+
+/// The record of who revoked and lifted what.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// How long records are kept.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub retention: Duration,
 }
 
 /// The reader that brings the store into memory.
@@ -257,6 +268,7 @@ impl Default for Config {
             cloudevents_origins: Vec::new(),
             limits: Limits::default(),
             store: Store::default(),
+            audit: Audit::default(),
             feed: Feed::default(),
             streams: Streams::default(),
             wso2: vec![
@@ -310,6 +322,12 @@ impl Default for Store {
             prune_batch: 1000,
             max_clock_offset: 2 * SECOND,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention: 90 * 24 * 3600 * SECOND }
     }
 }
 

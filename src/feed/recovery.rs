@@ -14,6 +14,7 @@
 //! from the ledger to the store. The old ledger goes on answering meanwhile, as it does while the store is away; only then is
 //! the new log loaded, so that no client sees a state without what was acknowledged to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -22,8 +23,9 @@ use tokio::time::Instant;
 
 use super::{Feed, PAGE};
 use crate::revocation::{Epoch, Id, Row};
+use crate::store::audit::{Cause, HUB, Note};
 use crate::store::merge::{Lost, Stands, lost};
-use crate::store::{Change, Commit, Outcome, Page, PutBack, StoreError};
+use crate::store::{Change, Commit, Outcome, Page, PutBack, Renewed, StoreError};
 
 /// Rows put back in one transaction: writers get in between.
 const BATCH: usize = 1000;
@@ -59,9 +61,17 @@ impl Feed {
 
     /// Gives the log a new epoch in place of `old`.
     pub(super) async fn renew(&self, old: &Epoch, reason: &'static str) -> Result<(), StoreError> {
-        let new = self.store.renew(old).await?;
-        self.metrics.epoch_renewals.with_label_values(&[reason]).inc();
-        tracing::error!(%old, %new, reason, "the log may have lost rows and has a new epoch; every client will load it again");
+        let cause = match reason {
+            "moved" => Cause::Moved,
+            "shrunk" => Cause::Shrunk,
+            _ => Cause::Ahead,
+        };
+        let Renewed { epoch: new, here } = self.store.renew_as(old, &self.note(cause, 0)).await?;
+        // All replicas see it, and one of them is the first.
+        if here {
+            self.metrics.epoch_renewals.with_label_values(&[reason]).inc();
+        }
+        tracing::error!(%old, %new, reason, here, "the log may have lost rows and has a new epoch; every client will load it again");
         Ok(())
     }
 
@@ -120,12 +130,18 @@ impl Feed {
         let changes: Vec<_> = rows.into_iter().map(|row| Change::PutBack(Box::new(PutBack { row, base }))).collect();
         let mut count = 0;
         for batch in changes.chunks(BATCH) {
-            let commit = self.store.append(batch, self.clock.now(), self.pace.clock_skew).await?;
+            let note = self.note(Cause::PutBack, batch.len());
+            let commit = self.store.append_as(batch, &[note], self.clock.now(), self.pace.clock_skew).await?;
             let said = commit.outcomes.iter().filter(|o| matches!(o, Outcome::Revoked(_) | Outcome::Lifted(_))).count();
             self.metrics.put_back.inc_by(said as u64);
             count += said;
         }
         Ok(count)
+    }
+
+    /// What the audit says of what nobody has asked for.
+    fn note(&self, cause: Cause, changes: usize) -> Note {
+        Note { actor: Arc::default(), source: HUB.into(), cause, at: self.clock.millis(), changes }
     }
 
     /// Where each target stands in the log. An error when the log changes its epoch meanwhile.

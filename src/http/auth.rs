@@ -15,6 +15,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::admission::Ticket;
 use super::problem::{Code, Problem};
+use super::via::Via;
+use crate::actor::Actor;
 use crate::config::{Client, Scope};
 use crate::issuers::{Issuers, SignedIn, VerifyError};
 use crate::revocation::Claims;
@@ -38,6 +40,9 @@ pub struct Caller {
     pub expires_at: Option<i64>,
     /// What the ledger is asked about its token, when that is a JWT.
     pub token: Option<Arc<Claims>>,
+    /// The same caller as the audit has it, with the way by which the request came. Without a client where nobody has to
+    /// show credentials.
+    pub actor: Arc<Actor>,
 }
 
 impl Caller {
@@ -50,6 +55,13 @@ impl Caller {
     /// name, and most have one address.
     pub fn account(&self) -> Option<&Arc<str>> {
         self.scopes.is_some().then_some(&self.name)
+    }
+
+    /// The same caller, whose request has come in this way.
+    #[must_use]
+    pub fn by(mut self, via: Via) -> Self {
+        self.actor = if self.scopes.is_some() { via.client(self.name.clone()) } else { via.unknown() };
+        self
     }
 
     /// An error that names the scope, when the caller lacks it.
@@ -71,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         if let Some(ticket) = parts.extensions.get::<Ticket>() {
             ticket.belongs_to(&caller)?;
         }
-        Ok(caller)
+        Ok(caller.by(Via::of(parts)))
     }
 }
 
@@ -125,6 +137,7 @@ impl Authenticator {
             client_id: None,
             expires_at: None,
             token: None,
+            actor: Arc::default(),
         });
         Self { known, anybody, tokens: None, challenges }
     }
@@ -160,6 +173,7 @@ impl Authenticator {
             client_id: None,
             expires_at: None,
             token: None,
+            actor: Arc::default(),
         }
     }
 
@@ -232,6 +246,7 @@ impl From<SignedIn> for Caller {
             client_id: signed_in.client_id,
             expires_at: Some(signed_in.expires_at),
             token: Some(Arc::new(signed_in.claims)),
+            actor: Arc::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod negotiate;
 pub mod oauth;
 pub mod problem;
 pub mod server;
+pub mod via;
 pub mod webhook;
 
 pub use auth::{Authenticator, Caller};

@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use super::endless::{Asked, Takeover};
 use super::flow::{Flow, Paced};
+use super::via::Peer;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -115,7 +116,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => server.serve(stream),
+                Ok((stream, peer)) => server.serve(stream, Peer(peer.ip())),
                 // Out of descriptors or memory: others end before new ones can begin.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -125,24 +126,24 @@ impl Server {
         }
     }
 
-    fn serve(self: &Arc<Self>, stream: TcpStream) {
+    fn serve(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
         let Ok(place) = self.connections.clone().try_acquire_owned() else {
             self.metrics.connections_refused.inc();
             return;
         };
         let stream = Paced::new(stream, self.stall_timeout);
         let open = Open::new(self.metrics.clone(), stream.flow(), place);
-        self.tasks.spawn(self.clone().talk(stream, open));
+        self.tasks.spawn(self.clone().talk(stream, peer, open));
     }
 
     /// Requests and answers, one after the other, until the end or until the connection becomes a stream.
-    async fn talk(self: Arc<Self>, stream: Paced, open: Open) {
+    async fn talk(self: Arc<Self>, stream: Paced, peer: Peer, open: Open) {
         let taken = Arc::new(Mutex::new(None));
         // Boxed, because hyper keeps room for this future as long as the connection lives.
         let service = {
             let (server, flow, taken) = (self.clone(), open.flow.clone(), taken.clone());
             service_fn(move |request: hyper::Request<Incoming>| {
-                Box::pin(answer(server.clone(), flow.clone(), taken.clone(), request))
+                Box::pin(answer(server.clone(), flow.clone(), peer, taken.clone(), request))
             })
         };
         let mut connection = http1::Builder::new()
@@ -180,12 +181,14 @@ impl Server {
 async fn answer(
     server: Arc<Server>,
     flow: Flow,
+    peer: Peer,
     taken: Arc<Mutex<Option<Takeover>>>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, NoAnswer> {
     let (mut parts, body) = request.into_parts();
     let asked = Asked::of(&parts);
     parts.extensions.insert(flow.clone());
+    parts.extensions.insert(peer);
     let request = Request::from_parts(parts, Body::new(body));
     let mut response = server.router.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
     if server.stopping.is_cancelled() {

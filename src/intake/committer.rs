@@ -14,9 +14,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::IntakeError;
+use crate::actor::Actor;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::revocation::Cursor;
+use crate::store::audit::{Cause, Note};
 use crate::store::{Change, Commit, Outcome, Store, StoreError};
 
 /// How many changes one transaction takes, so that its duration stays bounded. A larger request goes alone.
@@ -37,6 +39,10 @@ const VISIBILITY_PATIENCE: Duration = Duration::from_secs(1);
 /// One request on its way to the store.
 pub(super) struct Job {
     pub(super) changes: Vec<Change>,
+    /// Who asks.
+    pub(super) actor: Arc<Actor>,
+    /// The source that the revocations carry.
+    pub(super) source: Arc<str>,
     /// When it was sent.
     pub(super) queued: Instant,
     pub(super) reply: oneshot::Sender<Result<Committed, IntakeError>>,
@@ -180,7 +186,11 @@ impl Desk {
     ) -> Result<(), Failed> {
         let mut changes = Vec::new();
         let mut replies = Vec::with_capacity(batch.jobs.len());
+        let mut notes = Vec::with_capacity(batch.jobs.len());
+        let at = self.clock.millis();
         for mut job in batch.jobs {
+            let (actor, source, cause) = (job.actor, job.source, Cause::Request);
+            notes.push(Note { actor, source, cause, at, changes: job.changes.len() });
             replies.push((job.changes.len(), job.reply));
             if changes.is_empty() {
                 changes = job.changes;
@@ -189,7 +199,7 @@ impl Desk {
             }
         }
         let began = Instant::now();
-        let result = self.store.append(&changes, self.clock.now(), self.skew).await;
+        let result = self.store.append_as(&changes, &notes, self.clock.now(), self.skew).await;
         self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         match result {
             Ok(mut commit) => {

@@ -11,6 +11,7 @@
 //! * A success is given only after [`Store::append`] returned. When the outcome is not known the answer is an error; the
 //!   sender asks again, and asking again changes nothing.
 //! * One bad item refuses the whole request and nothing of it is stored.
+//! * What changes something is recorded with whoever asked, in the same transaction (see [`crate::store::audit`]).
 //! * No raw token goes further than intake's validation: not into the store, not into a log.
 //! * By the time of the answer the feed has normally taken the commit in, so that a sender can read what it wrote.
 
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 pub use committer::{Committed, Committer};
 pub use validate::{Invalid, Reason, taken_before};
 
+use crate::actor::Actor;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::revocation::{Cursor, Id, Row, Target};
@@ -96,6 +98,8 @@ pub struct Sender {
     pub keep_signature: bool,
     /// How long its tokens live at the most, seconds.
     pub max_token_lifetime: i64,
+    /// Who asks, for the audit.
+    pub actor: Arc<Actor>,
 }
 
 /// What became of one revocation.
@@ -200,10 +204,8 @@ impl Intake {
         let mut ids = Vec::with_capacity(items.len());
         let mut changes = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let (revocation, span) = validate::revocation(item, sender, &self.bounds, now).map_err(|invalid| {
-                self.metrics.intake_refused.with_label_values(&[invalid.reason.code()]).inc();
-                IntakeError::Invalid { index, invalid }
-            })?;
+            let (revocation, span) = validate::revocation(item, sender, &self.bounds, now)
+                .map_err(|invalid| self.refused(index, invalid))?;
             let over = revocation.exp.is_over(now, self.bounds.clock_skew);
             let id = revocation.target.id();
             ids.push((id, over));
@@ -212,7 +214,7 @@ impl Intake {
             }
         }
         // With nothing to store there is still a cursor to report, which the committer reads with an empty batch.
-        let committed = self.commit(changes).await?;
+        let committed = self.commit(sender, changes).await?;
         let mut outcomes = committed.outcomes.into_iter();
         let items: Vec<(Id, Status)> = ids
             .into_iter()
@@ -245,9 +247,8 @@ impl Intake {
     pub async fn lift(&self, sender: &Sender, id: Id) -> Result<Receipt, IntakeError> {
         // An id is the digest of kind, issuer and value, so what is checked here cannot be another by the commit.
         let row = self.store.get(id).await?.ok_or(IntakeError::NotFound(id))?;
-        validate::may_touch(&row.revocation.target, sender)
-            .map_err(|invalid| IntakeError::Invalid { index: 0, invalid })?;
-        let committed = self.commit(vec![Change::Lift(id)]).await?;
+        validate::may_touch(&row.revocation.target, sender).map_err(|invalid| self.refused(0, invalid))?;
+        let committed = self.commit(sender, vec![Change::Lift(id)]).await?;
         match committed.outcomes.first() {
             Some(Outcome::Lifted(_)) => {
                 self.metrics.lifted.with_label_values(&[&*sender.name]).inc();
@@ -263,10 +264,17 @@ impl Intake {
         Ok(row.filter(|row| !row.revocation.exp.is_over(self.clock.now(), self.bounds.clock_skew)))
     }
 
-    async fn commit(&self, changes: Vec<Change>) -> Result<Committed, IntakeError> {
+    /// What is refused leaves no record in the audit, which would be a way to fill the disk; it is counted.
+    fn refused(&self, index: usize, invalid: Invalid) -> IntakeError {
+        self.metrics.intake_refused.with_label_values(&[invalid.reason.code()]).inc();
+        IntakeError::Invalid { index, invalid }
+    }
+
+    async fn commit(&self, sender: &Sender, changes: Vec<Change>) -> Result<Committed, IntakeError> {
         let (reply, answer) = oneshot::channel();
         let large = changes.len() >= committer::LARGE;
-        let job = committer::Job { changes, queued: Instant::now(), reply };
+        let (actor, source) = (sender.actor.clone(), sender.name.clone());
+        let job = committer::Job { changes, actor, source, queued: Instant::now(), reply };
         match tokio::time::timeout(QUEUE_PATIENCE, self.queue.send(job)).await {
             Err(_) => return Err(IntakeError::Busy),
             Ok(Err(_)) => return Err(IntakeError::Stopping),

@@ -3,6 +3,7 @@
 pub mod amqp;
 pub mod amqp1;
 pub mod apim;
+pub mod audit;
 pub mod blind;
 pub mod check;
 pub mod etcd;

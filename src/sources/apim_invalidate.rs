@@ -17,7 +17,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::start::Served;
 use crate::http::Problem;
 use crate::http::problem::Code;
-use crate::intake::{Lifetime, NewRevocation, NewTarget};
+use crate::http::via::Via;
+use crate::intake::{Lifetime, NewRevocation, NewTarget, Sender};
 use crate::issuers::{Expect, Verified, VerifyError};
 use crate::revocation::{Kind, Target};
 
@@ -51,7 +52,7 @@ pub fn routes(served: Served) -> Router {
     if origins.is_empty() { router } else { router.layer(cors) }
 }
 
-async fn invalidate(State(served): State<Served>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn invalidate(State(served): State<Served>, via: Via, headers: HeaderMap) -> Result<Response, Problem> {
     let inbox = &served.running.inbox;
     let Some(token) = bearer(&headers) else { return Ok(unauthorized(&served, "no_token")) };
     let source = &served.running.source;
@@ -71,7 +72,8 @@ async fn invalidate(State(served): State<Served>, headers: HeaderMap) -> Result<
         Err(error) => return Ok(unauthorized(&served, error.reason())),
     };
     let items = revocations(token, &verified);
-    inbox.intake.revoke(&inbox.sender, items).await.map_err(|error| {
+    let sender = Sender { actor: via.unknown(), ..inbox.sender.clone() };
+    inbox.intake.revoke(&sender, items).await.map_err(|error| {
         inbox.link.failed(&error.to_string());
         Problem::from(error)
     })?;

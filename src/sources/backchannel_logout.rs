@@ -16,7 +16,8 @@ use super::start::Served;
 use crate::formats::logout_token::{self, TYPES, Whom};
 use crate::http::Problem;
 use crate::http::oauth::{self, OAuthError};
-use crate::intake::{IntakeError, Lifetime, NewRevocation, NewTarget};
+use crate::http::via::Via;
+use crate::intake::{IntakeError, Lifetime, NewRevocation, NewTarget, Sender};
 use crate::issuers::{Expect, VerifyError};
 use crate::revocation::{Kind, Target};
 use crate::store::seen::SeenId;
@@ -43,9 +44,14 @@ impl From<VerifyError> for Refused {
     }
 }
 
-async fn logout(State(served): State<Served>, headers: HeaderMap, body: Body) -> Result<Response, OAuthError> {
+async fn logout(
+    State(served): State<Served>,
+    via: Via,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, OAuthError> {
     let link = &served.running.inbox.link;
-    match take(&served, &headers, body).await {
+    match take(&served, via, &headers, body).await {
         Ok(true) => link.delivered(1, "committed"),
         Ok(false) => link.passed_over(1, "repeated"),
         Err(Refused(error, reason)) => {
@@ -63,7 +69,7 @@ async fn logout(State(served): State<Served>, headers: HeaderMap, body: Body) ->
 }
 
 /// Whether the logout was a new one.
-async fn take(served: &Served, headers: &HeaderMap, body: Body) -> Result<bool, Refused> {
+async fn take(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Result<bool, Refused> {
     let form = oauth::form(headers, body, served.sources.body).await?;
     let text = form.get("logout_token").ok_or_else(|| OAuthError::invalid_request("logout_token is missing"))?;
     let running = &served.running;
@@ -95,7 +101,8 @@ async fn take(served: &Served, headers: &HeaderMap, body: Body) -> Result<bool, 
         issued_before,
         reason: Some("logout".into()),
     };
-    match running.inbox.intake.revoke(&running.inbox.sender, vec![item]).await {
+    let sender = Sender { actor: via.unknown(), ..running.inbox.sender.clone() };
+    match running.inbox.intake.revoke(&sender, vec![item]).await {
         Ok(_) => {}
         Err(IntakeError::Invalid { invalid, .. }) => {
             return Err(Refused(OAuthError::invalid_request(invalid.detail), invalid.reason.code()));

@@ -102,6 +102,7 @@ impl Sources {
             keep_opaque: caller.keep_opaque.unwrap_or(self.defaults.keep_opaque),
             keep_signature: self.defaults.keep_signature,
             max_token_lifetime: caller.max_token_lifetime.unwrap_or(self.defaults.max_token_lifetime),
+            actor: caller.actor.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{SharedSources, Sources};
 use crate::config::Scope;
 use crate::formats::message;
 use crate::http::{Caller, Code, Problem};
-use crate::intake::{IntakeError, Status};
+use crate::intake::{IntakeError, Sender, Status};
 use crate::outlets::snapshot::bad_query;
 use crate::store::StoreError;
 use crate::store::parking::{Parked, ParkedHead, ParkedMessage};
@@ -87,7 +87,10 @@ pub async fn replay(
     let ParkedMessage { number, message } = find(&sources, &number).await?;
     let running = sources.running.iter().find(|running| running.source.name == message.source);
     let (sender, options) = match running {
-        Some(running) => (running.inbox.sender.clone(), running.inbox.options),
+        // With the source's rights, by the caller's hand.
+        Some(running) => {
+            (Sender { actor: caller.actor.clone(), ..running.inbox.sender.clone() }, running.inbox.options)
+        }
         None => {
             caller.require(Scope::Publish)?;
             (sources.sender(&caller), message::Options { max_items: sources.max_items, untyped: Default::default() })

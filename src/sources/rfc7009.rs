@@ -23,6 +23,7 @@ use axum::routing::post;
 use super::start::Served;
 use crate::config::Scope;
 use crate::http::oauth::{self, OAuthError};
+use crate::http::via::Via;
 use crate::http::{Caller, Problem};
 use crate::intake::{Lifetime, NewRevocation, NewTarget};
 use crate::issuers::{Expect, VerifyError};
@@ -42,9 +43,14 @@ enum Done {
     Invalid(&'static str),
 }
 
-async fn revoke(State(served): State<Served>, headers: HeaderMap, body: Body) -> Result<Response, OAuthError> {
+async fn revoke(
+    State(served): State<Served>,
+    via: Via,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, OAuthError> {
     let link = &served.running.inbox.link;
-    match take(&served, &headers, body).await {
+    match take(&served, via, &headers, body).await {
         Ok(Done::Revoked) => link.delivered(1, "committed"),
         Ok(Done::Invalid(reason)) => link.set_aside(1, reason),
         Err(error) if error.status.is_server_error() => {
@@ -59,9 +65,9 @@ async fn revoke(State(served): State<Served>, headers: HeaderMap, body: Body) ->
     Ok(oauth::not_stored(StatusCode::OK.into_response()))
 }
 
-async fn take(served: &Served, headers: &HeaderMap, body: Body) -> Result<Done, OAuthError> {
+async fn take(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Result<Done, OAuthError> {
     let form = oauth::form(headers, body, served.sources.body).await?;
-    let caller = oauth::client(&served.authenticator, headers, &form).await?;
+    let caller = oauth::client(&served.authenticator, headers, &form).await?.by(via);
     let text = form.get("token").ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
     let believed = caller.may(Scope::Publish);
     let refresh = form.get("token_type_hint") == Some("refresh_token");

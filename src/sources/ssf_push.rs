@@ -12,6 +12,7 @@ use serde_json::json;
 use super::ssf::{Err, NotTaken, Receiver};
 use super::start::Served;
 use crate::config::Scope;
+use crate::http::via::Via;
 use crate::http::{Caller, Code, Problem, body};
 use crate::intake::Sender;
 
@@ -24,15 +25,15 @@ pub fn routes(served: Served) -> Router {
     Router::new().route(&path, post(receive)).with_state(served)
 }
 
-async fn receive(State(served): State<Served>, headers: HeaderMap, body: Body) -> Response {
-    match accept(&served, &headers, body).await {
+async fn receive(State(served): State<Served>, via: Via, headers: HeaderMap, body: Body) -> Response {
+    match accept(&served, via, &headers, body).await {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(response) => response,
     }
 }
 
-async fn accept(served: &Served, headers: &HeaderMap, body: Body) -> Result<(), Response> {
-    let (sender, may_lift) = sender(served, headers).await.map_err(not_allowed)?;
+async fn accept(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Result<(), Response> {
+    let (sender, may_lift) = sender(served, via, headers).await.map_err(not_allowed)?;
     if body::media_type(headers) != "application/secevent+jwt" {
         let problem = Problem::new(Code::UnsupportedMediaType, "send application/secevent+jwt (RFC 8935 §2.1)");
         return Err(problem.into_response());
@@ -52,15 +53,15 @@ async fn accept(served: &Served, headers: &HeaderMap, body: Body) -> Result<(), 
 }
 
 /// Who revokes: the source, and no more than the client that calls when only some clients may.
-async fn sender(served: &Served, headers: &HeaderMap) -> Result<(Sender, bool), Problem> {
+async fn sender(served: &Served, via: Via, headers: &HeaderMap) -> Result<(Sender, bool), Problem> {
     let authorization = headers.get(header::AUTHORIZATION);
     let clients = &served.running.source.clients;
     if clients.is_empty() {
         // Credentials are not asked for, but wrong ones are a mistake that somebody should see.
         served.authenticator.identify(authorization).await?;
-        return Ok((served.running.inbox.sender.clone(), true));
+        return Ok((Sender { actor: via.unknown(), ..served.running.inbox.sender.clone() }, true));
     }
-    let caller: Caller = served.authenticator.authenticate(authorization).await?;
+    let caller: Caller = served.authenticator.authenticate(authorization).await?.by(via);
     if !clients.iter().any(|name| **name == *caller.name) {
         let detail = format!("client {} is not among the clients of this source", caller.name);
         return Err(Problem::new(Code::MissingScope, detail));

@@ -91,6 +91,7 @@ impl Served {
                 Some(_) => own.max_token_lifetime,
                 None => caller.max_token_lifetime.unwrap_or(own.max_token_lifetime),
             },
+            actor: caller.actor.clone(),
             ..own.clone()
         }
     }
@@ -167,5 +168,6 @@ fn sender(source: &Source, defaults: Defaults) -> Sender {
         keep_opaque: source.keep_opaque.unwrap_or(defaults.keep_opaque),
         keep_signature: defaults.keep_signature,
         max_token_lifetime: source.max_token_lifetime.map_or(defaults.max_token_lifetime, seconds),
+        actor: Arc::default(),
     }
 }

@@ -22,6 +22,7 @@ const POSTGRES: &[Source] = &[
     (3, "seen", include_str!("../../migrations/postgres/0003_seen.sql")),
     (4, "epoch", include_str!("../../migrations/postgres/0004_epoch.sql")),
     (5, "prune", include_str!("../../migrations/postgres/0005_prune.sql")),
+    (6, "audit", include_str!("../../migrations/postgres/0006_audit.sql")),
 ];
 const SQLITE: &[Source] = &[
     (1, "log", include_str!("../../migrations/sqlite/0001_log.sql")),
@@ -29,6 +30,7 @@ const SQLITE: &[Source] = &[
     (3, "seen", include_str!("../../migrations/sqlite/0003_seen.sql")),
     (4, "epoch", include_str!("../../migrations/sqlite/0004_epoch.sql")),
     (5, "prune", include_str!("../../migrations/sqlite/0005_prune.sql")),
+    (6, "audit", include_str!("../../migrations/sqlite/0006_audit.sql")),
 ];
 
 /// The migrations of Postgres, oldest first.

@@ -14,9 +14,11 @@
 //!   late, and a reader that remembers the last number passes it for ever.)
 //! * A row leaves the store only when `exp + clock_skew` has passed, or by being moved.
 //! * What [`Store::append`] returned is on disk.
+//! * A change and its record in the [`audit`] are on disk together or not at all.
 //!
 //! What a change does to a row is decided in [`merge`], once for all engines.
 
+pub mod audit;
 pub mod dump;
 pub mod merge;
 pub mod migrations;
@@ -119,6 +121,15 @@ pub struct Page {
     pub millis: Option<i64>,
 }
 
+/// What became of [`Store::renew_as`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// The epoch that the log has now.
+    pub epoch: Epoch,
+    /// Whether this call has given it.
+    pub here: bool,
+}
+
 /// What one call of [`Store::prune`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -206,7 +217,7 @@ pub async fn connect_to_read(url: &str, options: &Options) -> Result<Arc<dyn Sto
 
 /// A durable log of revocations. A third engine implements this and [`connect`] learns its scheme.
 #[async_trait]
-pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + Sync + 'static {
+pub trait Store: audit::Audit + parking::Parking + positions::Positions + seen::Seen + Send + Sync + 'static {
     /// What to call it in logs: engine and place, without credentials.
     fn describe(&self) -> String;
 
@@ -215,9 +226,21 @@ pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + S
     /// Returns the names of the migrations it applied.
     async fn prepare(&self, migrate: bool) -> Result<Vec<String>, StoreError>;
 
-    /// Applies the changes in their order in one transaction and returns when it is on disk. `now` is NumericDate
-    /// seconds and `skew` is `clock_skew` in seconds; a row whose `exp + skew` has passed counts as absent.
-    async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError>;
+    /// Applies the changes in their order in one transaction, with the records of the notes, and returns when it is on disk.
+    /// `now` is NumericDate seconds and `skew` is `clock_skew` in seconds; a row whose `exp + skew` has passed counts as
+    /// absent.
+    async fn append_as(
+        &self,
+        changes: &[Change],
+        notes: &[audit::Note],
+        now: i64,
+        skew: i64,
+    ) -> Result<Commit, StoreError>;
+
+    /// The same without anybody to record: for measuring and for tests. What is acknowledged to somebody has a note.
+    async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError> {
+        self.append_as(changes, &[], now, skew).await
+    }
 
     /// Whether its clock is the one that counts: then [`Page::millis`] tells it.
     fn has_clock(&self) -> bool {
@@ -234,8 +257,15 @@ pub trait Store: parking::Parking + positions::Positions + seen::Seen + Send + S
     async fn read_after(&self, after: u64, limit: usize) -> Result<Page, StoreError>;
 
     /// Gives the log a new epoch, because it may have lost its last rows. When its epoch is no longer `expected`, somebody
-    /// else has done so, and nothing is changed. Returns the epoch that it has now.
-    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError>;
+    /// else has done so, and nothing is changed.
+    async fn renew_as(&self, expected: &Epoch, note: &audit::Note) -> Result<Renewed, StoreError>;
+
+    /// The same by nobody, for tests; returns the epoch that it has now.
+    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError> {
+        let (actor, source) = (Arc::default(), audit::HUB.into());
+        let note = audit::Note { actor, source, cause: audit::Cause::ByHand, at: 0, changes: 0 };
+        Ok(self.renew_as(expected, &note).await?.epoch)
+    }
 
     /// Up to which position the log still is what it was under `epoch`, which is over; `None` when it never had it.
     async fn base(&self, epoch: &Epoch) -> Result<Option<u64>, StoreError>;

@@ -11,6 +11,7 @@
 //! the positions; `COPY`; its end; `commit`. Else `begin` with the lock; the rows to change; all writes in one statement;
 //! `commit`.
 
+mod audit;
 mod copy;
 mod error;
 mod foretold;
@@ -45,8 +46,9 @@ use self::sql::{
     BASE, BEGIN_LOG, EPOCH, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, RENEW, WRITE, WRITE_AND_NOTIFY,
 };
 use self::standing::{Known, Seen, judge};
+use super::audit::{Draft, Note, drafts};
 use super::merge::{self, Plan};
-use super::{Change, Commit, Options, Page, Pruned, Store, StoreError, migrations};
+use super::{Change, Commit, Options, Page, Pruned, Renewed, Store, StoreError, migrations};
 use crate::revocation::{Epoch, Id, Row};
 
 /// Applying migrations may have to rewrite a large table.
@@ -266,6 +268,7 @@ impl PostgresStore {
         &self,
         session: &mut Session,
         changes: &[Change],
+        notes: &[Note],
         seen: &Seen,
     ) -> Result<Option<Commit>, Failed> {
         let careful = count_down(&self.caution);
@@ -274,8 +277,9 @@ impl PostgresStore {
             return Ok(None);
         }
         let plan = || merge::plan(changes, Vec::new(), 0, i64::MIN, 0);
+        let drafts = |plan: &Plan| drafts(notes, changes, &plan.outcomes, &plan.rows);
         if changes.len() >= foretold::WORTHWHILE && !count_down(&self.doubt) {
-            match foretold::append(&self.foresight, session, plan(), seen, self.listen_notify).await? {
+            match foretold::append(&self.foresight, session, plan(), drafts, seen, self.listen_notify).await? {
                 foretold::Outcome::Committed(commit) => return Ok(Some(commit)),
                 foretold::Outcome::Otherwise => self.doubt.store(CAUTION, Relaxed),
                 foretold::Outcome::NotNew => {
@@ -286,9 +290,10 @@ impl PostgresStore {
         }
         let plan = plan();
         let fresh = if plan.rows.len() < copy::WORTHWHILE {
-            self.insert(session, plan, seen).await?
+            let drafts = drafts(&plan);
+            self.insert(session, plan, &drafts, seen).await?
         } else {
-            copy::append(session, plan, seen, self.listen_notify).await?
+            copy::append(session, plan, drafts, seen, self.listen_notify).await?
         };
         if fresh.is_none() {
             self.caution.store(CAUTION, Relaxed);
@@ -297,11 +302,17 @@ impl PostgresStore {
     }
 
     /// Inserts what is planned for an empty log, in one statement; `None` when a target was there.
-    async fn insert(&self, session: &mut Session, mut plan: Plan, seen: &Seen) -> Result<Option<Commit>, Failed> {
+    async fn insert(
+        &self,
+        session: &mut Session,
+        mut plan: Plan,
+        drafts: &[Draft],
+        seen: &Seen,
+    ) -> Result<Option<Commit>, Failed> {
         let write = sqlx::query(if self.listen_notify { FRESH_AND_NOTIFY } else { FRESH });
         let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).bind(session.home.as_deref());
         let (of_epoch, least) = seen.fence();
-        let write = write.bind(of_epoch).bind(least);
+        let write = audit::bind(write.bind(of_epoch).bind(least), drafts);
         let log = match write.fetch_one(&mut session.conn).await {
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
             // The log is not the one it was, or gone; the other way finds out which.
@@ -318,11 +329,12 @@ impl PostgresStore {
         &self,
         session: &mut Session,
         changes: &[Change],
+        notes: &[Note],
         now: i64,
         skew: i64,
     ) -> Result<Commit, Failed> {
         let seen = self.known.seen();
-        if let Some(commit) = self.append_fresh(session, changes, &seen).await? {
+        if let Some(commit) = self.append_fresh(session, changes, notes, &seen).await? {
             return Ok(commit);
         }
         let Session { conn, home } = session;
@@ -338,7 +350,9 @@ impl PostgresStore {
             conn.execute("rollback").await?;
         } else {
             let write = sqlx::query(if self.listen_notify { WRITE_AND_NOTIFY } else { WRITE });
-            values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed()).execute(&mut *conn).await?;
+            let drafts = drafts(notes, changes, &plan.outcomes, &plan.rows);
+            let write = values::bind_columns(write, &plan.rows).bind(plan.head.cast_signed());
+            audit::bind(write, &drafts).bind(epoch.as_str()).execute(&mut *conn).await?;
             conn.execute("commit").await.map_err(Failed::at_commit)?;
         }
         Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
@@ -379,14 +393,14 @@ impl Store for PostgresStore {
         Ok(names)
     }
 
-    async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError> {
+    async fn append_as(&self, changes: &[Change], notes: &[Note], now: i64, skew: i64) -> Result<Commit, StoreError> {
         self.bounded(async {
             let closed = |_| StoreError::Unavailable("Postgres: closed".into());
             let _permit = self.may_write.acquire().await.map_err(closed)?;
             let mut writer = Writer::take(&self.writers);
             // A connection that has rested may have died meanwhile; that costs one try.
             if let Some(mut session) = writer.session.take() {
-                match self.append_on(&mut session, changes, now, skew).await {
+                match self.append_on(&mut session, changes, notes, now, skew).await {
                     Ok(commit) => {
                         self.known.learn(&commit.epoch, commit.head);
                         writer.session = Some(session);
@@ -398,7 +412,7 @@ impl Store for PostgresStore {
             }
             let (mut session, process) = self.open().await?;
             self.writing[writer.place].store(process, Relaxed);
-            let appended = self.append_on(&mut session, changes, now, skew).await;
+            let appended = self.append_on(&mut session, changes, notes, now, skew).await;
             let commit = appended.map_err(|failed| self.tell(failed))?;
             self.known.learn(&commit.epoch, commit.head);
             writer.session = Some(session);
@@ -436,16 +450,19 @@ impl Store for PostgresStore {
         Ok(Page { epoch, head, rows, moved, shrunk, millis: Some(millis) })
     }
 
-    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError> {
+    async fn renew_as(&self, expected: &Epoch, note: &Note) -> Result<Renewed, StoreError> {
         let new = Epoch::random();
+        let Draft { at, source, client, detail, .. } = Draft::epoch(note);
         let renew = |home: Option<&str>| {
             let query = sqlx::query(RENEW).bind(new.as_str().to_owned()).bind(expected.as_str().to_owned());
-            query.bind(home.map(str::to_owned))
+            let query = query.bind(home.map(str::to_owned)).bind(at).bind(source.to_string());
+            query.bind(client.as_deref().map(str::to_owned)).bind(detail.clone())
         };
         // Done twice, the second finds that the epoch is no longer the one that was expected.
         self.rows_at(renew).await?;
         let rows = self.rows(|| sqlx::query(EPOCH)).await?;
-        epoch(rows.first().ok_or_else(no_log)?.try_get(0).map_err(explain)?)
+        let epoch = epoch(rows.first().ok_or_else(no_log)?.try_get(0).map_err(explain)?)?;
+        Ok(Renewed { here: epoch == new, epoch })
     }
 
     async fn base(&self, epoch: &Epoch) -> Result<Option<u64>, StoreError> {

@@ -15,6 +15,9 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::revocation::Id;
 
+/// Batches of old records that one round deletes at most: ten times as many records in 10 s as a hub takes requests.
+const BATCHES: usize = 200;
+
 /// How the pruner paces itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -24,6 +27,8 @@ pub struct Pace {
     pub batch: usize,
     /// `clock_skew`, seconds.
     pub clock_skew: i64,
+    /// How long records of the audit are kept.
+    pub audit_retention: Duration,
 }
 
 /// What prunes.
@@ -57,6 +62,7 @@ impl Pruner {
             if let Err(error) = self.store.forget(self.clock.now(), self.pace.batch).await {
                 tracing::debug!(%error, "forgetting old ids");
             }
+            self.forget_audit().await;
             while let Ok(more) = self.over.try_recv() {
                 ids.extend(more);
             }
@@ -64,6 +70,31 @@ impl Pruner {
                 () = stop.cancelled() => return,
                 left = self.prune(ids) => ids = left,
             }
+        }
+    }
+
+    /// Deletes records that are too old, a batch in one transaction and some batches in one round: what a burst has left is
+    /// gone after a few.
+    async fn forget_audit(&self) {
+        let retention = i64::try_from(self.pace.audit_retention.as_millis()).unwrap_or(i64::MAX);
+        let before = self.clock.millis().saturating_sub(retention);
+        for _ in 0..BATCHES {
+            let began = tokio::time::Instant::now();
+            match self.store.forget_audit(before, self.pace.batch).await {
+                Ok(gone) => {
+                    self.metrics.audit_pruned.inc_by(gone);
+                    self.metrics.audit_prune_last_success.set(self.clock.now());
+                    if gone < self.pace.batch as u64 {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "pruning the audit");
+                    self.metrics.audit_prune_failed.inc();
+                    return;
+                }
+            }
+            tokio::time::sleep(began.elapsed()).await;
         }
     }
 

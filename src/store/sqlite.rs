@@ -7,6 +7,7 @@
 //! **Cost.** Each call of sqlx goes to the connection's thread and back, which costs as much as writing several rows, so
 //! an append is two calls whatever its size: rows travel as one JSON text.
 
+mod audit;
 mod file;
 mod links;
 mod seen;
@@ -19,15 +20,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Executor, Row as _};
+use sqlx::{ConnectOptions, Connection, Executor, Row as _, Sqlite, query::Query};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use self::file::DatabaseFile;
-use super::{Change, Commit, Options, Page, Pruned, Store, StoreError, merge, migrations};
+use super::audit::{Cause, Draft, HUB, Note, drafts};
+use super::{Change, Commit, Options, Page, Pruned, Renewed, Store, StoreError, merge, migrations};
 use crate::revocation::{Cursor, Epoch, Expiry, Id, Kind, Revocation, Row, Target};
 
 const READERS: u32 = 2;
@@ -50,6 +52,10 @@ const WRITE_AND_COMMIT: &str = "
     on conflict (id) do update set seq = excluded.seq, issued_before = excluded.issued_before, exp = excluded.exp,
         revoked_at = excluded.revoked_at, reason = excluded.reason, source = excluded.source,
         wso2_key = excluded.wso2_key, lifted = excluded.lifted;
+    insert into audit (at, action, first_seq, last_seq, source, client, detail, ids, keys, epoch)
+    select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, unhex(value->>7),
+        unhex(value->>8), (select epoch from log)
+    from json_each(?3);
     update log set head = ?2;
     commit";
 
@@ -64,6 +70,8 @@ const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
 const RENEW: &str = "begin immediate;
     update former_epoch set base = min(base, (select head from log)) where exists (select 1 from log where epoch = ?1);
     insert into former_epoch (epoch, base) select epoch, head from log where epoch = ?1;
+    insert into audit (at, action, source, client, detail, ids, keys, epoch)
+    select ?3, 3, ?4, ?5, ?6, x'', x'', ?2 from log where epoch = ?1;
     update log set epoch = ?2 where epoch = ?1;
     commit";
 
@@ -182,15 +190,17 @@ impl Store for SqliteStore {
         let marked = self.lock.lock().as_ref().and_then(file::mark);
         if let Some(farther) = marked.filter(|mark| mark.epoch == epoch && mark.seq > head) {
             let new = Epoch::random();
-            let renew = sqlx::query(RENEW).bind(epoch.as_str()).bind(new.as_str());
-            renew.execute(&mut conn).await.map_err(explain)?;
+            let at = crate::clock::Clock::system().millis();
+            let (actor, source) = (Arc::default(), HUB.into());
+            let note = Note { actor, source, cause: Cause::Shrunk, at, changes: 0 };
+            renewal(&epoch, &new, &note).execute(&mut conn).await.map_err(explain)?;
             tracing::error!(old = %farther, %new, head, "the database file is an older copy: its log gets a new epoch, and every client will load it again");
         }
         *slot = Some(conn);
         Ok(names)
     }
 
-    async fn append(&self, changes: &[Change], now: i64, skew: i64) -> Result<Commit, StoreError> {
+    async fn append_as(&self, changes: &[Change], notes: &[Note], now: i64, skew: i64) -> Result<Commit, StoreError> {
         self.bounded(async {
             let mut slot = self.writer.lock().await;
             let mut conn = self.take(&mut slot).await?;
@@ -203,7 +213,9 @@ impl Store for SqliteStore {
                 conn.execute("rollback").await.map_err(explain)?;
             } else {
                 let rows = json(&plan.rows.iter().map(encode).collect::<Vec<_>>())?;
-                let write = sqlx::query(WRITE_AND_COMMIT).bind(rows).bind(plan.head.cast_signed());
+                let drafts = drafts(notes, changes, &plan.outcomes, &plan.rows);
+                let records = json(&drafts.iter().map(audit::encode).collect::<Vec<_>>())?;
+                let write = sqlx::query(WRITE_AND_COMMIT).bind(rows).bind(plan.head.cast_signed()).bind(records);
                 write.execute(&mut conn).await.map_err(explain)?;
             }
             if !plan.rows.is_empty()
@@ -233,16 +245,15 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn renew(&self, expected: &Epoch) -> Result<Epoch, StoreError> {
+    async fn renew_as(&self, expected: &Epoch, note: &Note) -> Result<Renewed, StoreError> {
         self.bounded(async {
             let mut slot = self.writer.lock().await;
             let mut conn = self.take(&mut slot).await?;
             let new = Epoch::random();
-            let renew = sqlx::query(RENEW).bind(expected.as_str()).bind(new.as_str());
-            renew.execute(&mut conn).await.map_err(explain)?;
+            renewal(expected, &new, note).execute(&mut conn).await.map_err(explain)?;
             let row = sqlx::query("select epoch, head from log").fetch_all(&mut conn).await.map_err(explain)?;
             *slot = Some(conn);
-            log(&row).map(|(epoch, _)| epoch)
+            log(&row).map(|(epoch, _)| Renewed { here: epoch == new, epoch })
         })
         .await
     }
@@ -313,6 +324,13 @@ impl Store for SqliteStore {
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|e| StoreError::Refused(format!("SQLite: {e}")))
+}
+
+/// Renews the epoch and records that.
+fn renewal(expected: &Epoch, new: &Epoch, note: &Note) -> Query<'static, Sqlite, SqliteArguments> {
+    let Draft { at, source, client, detail, .. } = Draft::epoch(note);
+    let query = sqlx::query(RENEW).bind(expected.as_str().to_owned()).bind(new.as_str().to_owned()).bind(at);
+    query.bind(source.to_string()).bind(client.as_deref().map(str::to_owned)).bind(detail)
 }
 
 /// A row as the array that [`WRITE_AND_COMMIT`] takes apart.

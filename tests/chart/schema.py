@@ -44,7 +44,7 @@ def array(items):
 NOT_HERE = {"listen", "database_url", "database_url_file", "migrate_on_start"}
 SECRET = {"password", "token", "secret"}
 # Tables and lists of tables; `bearer` of a client is a table, that of a source or outlet a secret.
-TABLES = {"limits", "store", "feed", "streams", "proxy", "shutdown", "log", "basic", "webhook", "credentials"}
+TABLES = {"limits", "store", "audit", "feed", "streams", "proxy", "shutdown", "log", "basic", "webhook", "credentials"}
 LISTS = {"wso2", "clients", "issuers", "sources", "outlets"}
 # What default.toml has in comments only.
 TYPES = {

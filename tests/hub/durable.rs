@@ -120,7 +120,20 @@ async fn nothing_acknowledged_is_lost_by_fifty_kills_in_a_row(place: &Place) {
         (promise, map) = within("the reader notices", reading).await.unwrap();
     }
     let hub = Process::start(place).await;
-    check(&record, &hub.snapshot().await);
+    let snapshot = hub.snapshot().await;
+    check(&record, &snapshot);
+    // Whatever is in the log has its record, and no record is about anything else.
+    let mut recorded: Vec<String> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = hub.get(&format!("/v1/audit?limit=1000{after}")).await.expect(200).json();
+        let targets = page["records"].as_array().unwrap().iter().flat_map(|r| r["targets"].as_array().unwrap());
+        recorded.extend(targets.map(|target| target["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    recorded.sort_unstable();
+    assert!(recorded.iter().eq(snapshot.map.keys()), "{} records, {} rows", recorded.len(), snapshot.map.len());
 }
 
 /// SIGTERM under load: the process finishes what it has begun and exits with 0.

@@ -64,6 +64,7 @@ impl Bench {
             keep_opaque: true,
             keep_signature: false,
             max_token_lifetime: 3600,
+            actor: Default::default(),
         };
         let inbox = Inbox {
             intake,

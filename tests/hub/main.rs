@@ -8,6 +8,7 @@
 mod harness;
 
 mod access;
+mod audit;
 mod bounded;
 mod check;
 mod closed;

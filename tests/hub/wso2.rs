@@ -46,6 +46,7 @@ async fn s1(place: &Place) -> (Api, Hub) {
         keep_opaque: true,
         keep_signature: false,
         max_token_lifetime: 3600,
+        actor: Default::default(),
     };
     let raw = |token: &str, lifetime| NewRevocation {
         target: NewTarget::Raw { token: token.into(), iss: None },

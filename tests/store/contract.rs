@@ -158,7 +158,7 @@ pub async fn epoch_and_head_survive_reopening_and_pruning(place: &Place) {
     assert_eq!(append(&*store, &[revoke("a", 2000)]).await, [Outcome::Revoked(3)]);
 }
 
-const MIGRATIONS: [&str; 5] = ["0001_log", "0002_links", "0003_seen", "0004_epoch", "0005_prune"];
+const MIGRATIONS: [&str; 6] = ["0001_log", "0002_links", "0003_seen", "0004_epoch", "0005_prune", "0006_audit"];
 
 pub async fn pending_migrations_refuse_until_they_are_applied(place: &Place) {
     let store = place.connect().await.unwrap();

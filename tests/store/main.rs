@@ -1,6 +1,7 @@
 //! What a store promises, asked of both engines. Postgres: a superuser's URL in `TEST_POSTGRES_URL`; each test makes a
 //! database of its own. No test sleeps to let something happen: it waits for the thing itself, for a bounded time.
 
+mod audit;
 mod contract;
 mod foretold;
 mod links;
@@ -27,6 +28,10 @@ macro_rules! on_both {
 }
 
 on_both! {
+    audit:
+        what_is_committed_has_its_record_and_nothing_else
+        a_target_is_found_in_a_large_audit_from_either_end
+    ;
     contract:
         positions_have_no_gap_and_outcomes_the_order_of_the_changes
         the_same_again_changes_nothing

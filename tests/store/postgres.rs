@@ -175,7 +175,7 @@ async fn hubs_that_start_together_apply_each_migration_once() {
         for task in starting {
             started.push(task.await.unwrap());
         }
-        assert_eq!(started.iter().map(|(names, ..)| names.len()).sum::<usize>(), 5);
+        assert_eq!(started.iter().map(|(names, ..)| names.len()).sum::<usize>(), 6);
         assert_eq!(started.iter().filter(|(names, ..)| !names.is_empty()).count(), 1);
         assert!(started.iter().all(|(_, epoch, _)| *epoch == started[0].1));
     })

@@ -9,9 +9,10 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::session::Session;
 use super::sql::{self, COPY};
 use super::standing::{Seen, judge};
-use super::{Failed, no_log};
+use super::{Failed, audit, no_log};
 use crate::revocation::Row;
 use crate::store::Commit;
+use crate::store::audit::Draft;
 use crate::store::merge::Plan;
 
 /// From so many rows on the server saves more than the additional round trips cost, all of them under the lock.
@@ -29,6 +30,7 @@ const COLUMNS: i16 = 12;
 pub(super) async fn append(
     session: &mut Session,
     mut plan: Plan,
+    drafts: impl Fn(&Plan) -> Vec<Draft>,
     seen: &Seen,
     notify: bool,
 ) -> Result<Option<Commit>, Failed> {
@@ -47,6 +49,7 @@ pub(super) async fn append(
         }
         result => result?,
     }
+    audit::note(conn, &epoch, &drafts(&plan)).await?;
     conn.execute("commit").await.map_err(Failed::at_commit)?;
     Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows }))
 }

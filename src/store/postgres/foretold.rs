@@ -20,9 +20,10 @@ use tokio::sync::oneshot;
 
 use super::session::Session;
 use super::standing::{Seen, judge};
-use super::{Failed, copy, no_log, sql};
+use super::{Failed, audit, copy, no_log, sql};
 use crate::revocation::Epoch;
 use crate::store::Commit;
+use crate::store::audit::Draft;
 use crate::store::merge::Plan;
 
 /// From so many changes on the server saves more than the additional round trips cost.
@@ -101,6 +102,7 @@ pub(super) async fn append(
     foresight: &Foresight,
     session: &mut Session,
     mut plan: Plan,
+    drafts: impl Fn(&Plan) -> Vec<Draft>,
     seen: &Seen,
     notify: bool,
 ) -> Result<Outcome, Failed> {
@@ -110,7 +112,12 @@ pub(super) async fn append(
     let (epoch, head) = judge(log, home.as_deref(), seen, 0)?;
     let mut place = foresight.place(&epoch, head, plan.rows.len());
     plan.shift(place.base);
-    let outcome = match copy::send(conn, &plan.rows).await {
+    let written = async {
+        copy::send(conn, &plan.rows).await?;
+        // Also before the lock.
+        audit::note(conn, &epoch, &drafts(&plan)).await
+    };
+    let outcome = match written.await {
         Err(sqlx::Error::Database(e)) if e.is_unique_violation() => clash(&*e),
         Err(sqlx::Error::Database(e)) if sql::disagrees(&*e) => Outcome::Otherwise,
         Err(error) => return Err(error.into()),

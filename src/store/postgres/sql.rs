@@ -36,6 +36,40 @@ pub(super) const EXISTING: &str =
     "select seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted
     from revocation where id = any($1)";
 
+/// The columns of records, see [`super::audit::bind`], from the parameter `$from` on.
+macro_rules! records {
+    ($at:literal $action:literal $first:literal $last:literal $source:literal $client:literal $detail:literal $ids:literal $keys:literal) => {
+        concat!(
+            "unnest($",
+            $at,
+            "::bigint[], $",
+            $action,
+            "::smallint[], $",
+            $first,
+            "::bigint[], $",
+            $last,
+            "::bigint[], $",
+            $source,
+            "::text[], $",
+            $client,
+            "::text[], $",
+            $detail,
+            "::text[], $",
+            $ids,
+            "::bytea[], $",
+            $keys,
+            "::bytea[])
+            as u (at, action, first_seq, last_seq, source, client, detail, ids, keys)"
+        )
+    };
+}
+
+/// Records beside rows that are written in another way.
+pub(super) const NOTE: &str = concat!(
+    "insert into audit (at, action, first_seq, last_seq, source, client, detail, ids, keys, epoch) select u.*, $10 from ",
+    records!(1 2 3 4 5 6 7 8 9)
+);
+
 /// Rows and head in one statement. A new position is above every stored one, so a row that moves never meets another on
 /// the unique index. Kind, iss and value never change: they are the id.
 macro_rules! write_sql {
@@ -48,7 +82,12 @@ macro_rules! write_sql {
                 on conflict (id) do update set seq = excluded.seq, issued_before = excluded.issued_before,
                     exp = excluded.exp, revoked_at = excluded.revoked_at, reason = excluded.reason,
                     source = excluded.source, wso2_key = excluded.wso2_key, lifted = excluded.lifted
-            )
+            ),
+            noted as (
+                insert into audit (at, action, first_seq, last_seq, source, client, detail, ids, keys, epoch)
+                select u.*, $23 from ",
+            records!(14 15 16 17 18 19 20 21 22),
+            ")
             update log set head = $13::bigint",
             $returning
         )
@@ -74,7 +113,14 @@ macro_rules! fresh_sql {
                 from l, unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::bigint[],
                     $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::boolean[])
                     as u (seq, id, kind, iss, value, issued_before, exp, revoked_at, reason, source, wso2_key, lifted)
-            )
+            ),
+            noted as (
+                insert into audit (at, action, first_seq, last_seq, source, client, detail, ids, keys, epoch)
+                select u.at, u.action, l.head - $13::bigint + u.first_seq, l.head - $13::bigint + u.last_seq, u.source,
+                    u.client, u.detail, u.ids, u.keys, l.epoch
+                from l, ",
+            records!(17 18 19 20 21 22 23 24 25),
+            ")
             select epoch, head",
             $notify,
             " from l"
@@ -127,6 +173,8 @@ pub(super) const RENEW: &str = "with l as (
         update former_epoch set base = least(base, l.head) from l
     ), old as (
         insert into former_epoch (epoch, base) select $2, head from l
+    ), noted as (
+        insert into audit (at, action, source, client, detail, epoch, ids, keys) select $4, 3, $5, $6, $7, $1, '', '' from l
     ) select head from l";
 pub(super) const EPOCH: &str = "select epoch from log";
 pub(super) const BASE: &str = "select base from former_epoch where epoch = $1";
