@@ -32,6 +32,8 @@ use crate::sources::native::Origins;
 use crate::sources::{self, Defaults, Sources};
 use crate::store::pruner::{self, Pruner};
 use crate::store::{self, Store, StoreError};
+use crate::tls::accept::Acceptor;
+use crate::tls::server::Identity;
 
 /// Why a hub did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,12 @@ impl Hub {
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
+        let identity = Identity::load(&config.tls)?;
+        if let Some(identity) = &identity {
+            for warning in identity.warnings(&config.tls, clock.now()) {
+                tracing::warn!("{warning}");
+            }
+        }
         let proxy = Proxy::new(&config.proxy)?;
         let mut listeners = Vec::new();
         for address in &config.listen {
@@ -96,6 +104,9 @@ impl Hub {
 
         let skew = seconds(config.clock_skew);
         let metrics = Metrics::new();
+        for (certificate, dates) in identity.iter().flat_map(|identity| &identity.dates) {
+            metrics.tls_not_after.with_label_values(&[certificate]).set(dates.until);
+        }
         let ledger = Ledger::new(&config.wso2_organization);
         let bounds =
             Bounds { max_text: config.limits.max_text, max_reason: config.limits.max_reason, clock_skew: skew };
@@ -205,7 +216,9 @@ impl Hub {
         };
         let origins = Origins(config.cloudevents_origins.clone().into());
         let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone());
+        let acceptor = identity.as_ref().map(|tls| Acceptor::new(tls, config.tls.handshake_timeout, metrics.clone()));
         let server = Server {
+            tls: acceptor,
             router: router(
                 authenticator,
                 webhooks,
@@ -230,7 +243,8 @@ impl Hub {
         for listener in listeners {
             let address =
                 listener.local_addr().map_err(|source| HubError::Listen { address: config.listen[0], source })?;
-            tracing::info!("listening on http://{address}");
+            let scheme = if identity.is_some() { "https" } else { "http" };
+            tracing::info!("listening on {scheme}://{address}");
             addresses.push(address);
             life.spawn("listener", server.clone().run(listener));
         }

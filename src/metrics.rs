@@ -126,6 +126,10 @@ metrics! {
     tokens_checked: IntCounterVec("jwt_checks_total", ["outcome"]);
     /// Reads of an issuer's key set by outcome (read, failed). A rise of failed means that tokens signed with a new key cannot be checked.
     key_sets: IntCounterVec("key_sets_total", ["issuer", "outcome"]);
+    /// TLS handshakes that did not succeed, by reason: not_tls (plain HTTP), timeout, closed (the client left), nothing_in_common (versions, ciphers, protocols), certificate_refused (the client does not trust ours), no_client_certificate, client_certificate_expired, client_certificate_refused, invalid. A rise of certificate_refused after a renewal means that gateways do not know the new authority.
+    tls_handshakes_failed: IntCounterVec("tls_handshakes_failed_total", ["reason"]);
+    /// When the first certificate of a file expires, Unix seconds, by what it is for: server (tls.certificate_file), client_ca (tls.client_ca_file). No rise weeks before the time has come means that nobody renews it.
+    tls_not_after: IntGaugeVec("tls_certificate_not_after_timestamp_seconds", ["certificate"]);
     /// Open connections. A rise towards the limit means that new ones will be closed.
     connections: IntGauge("connections");
     /// Connections closed at once because of the limit. A rise means that gateways cannot connect.

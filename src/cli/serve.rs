@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::output;
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DEFAULT_TOML, DatabaseUrl, LogFormat, Overrides};
 use crate::hub::HubError;
 use crate::store::{self, Store};
+use crate::tls::server::Identity;
 
 /// What `serve --help` says below the options.
 pub const SERVE_HELP: &str = "\
@@ -152,7 +154,14 @@ pub fn config(command: ConfigCommand) -> anyhow::Result<()> {
     let config = Config::load(Some(&file), Overrides::default())?;
     let addresses: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
     output::line(&format!("{}: ok", file.display()))?;
-    output::line(&format!("listens on {}", addresses.join(", ")))?;
+    let identity = Identity::load(&config.tls)?;
+    let with = if identity.is_some() { " with TLS" } else { "" };
+    output::line(&format!("listens on {}{with}", addresses.join(", ")))?;
+    if let Some(identity) = &identity {
+        for warning in identity.warnings(&config.tls, Clock::system().now()) {
+            output::line(&format!("warning: {warning}"))?;
+        }
+    }
     output::line(&format!("keeps revocations in {}", config.database_url))?;
     if config.clients.is_empty() {
         output::line("no clients: everyone on this machine may do everything")?;

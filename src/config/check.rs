@@ -20,6 +20,9 @@ impl Config {
         if let Some((setting, message)) = self.proxy.complaint() {
             return Err(ConfigError::invalid(format!("proxy.{setting}"), message));
         }
+        if let Some((setting, message)) = self.tls.complaint() {
+            return Err(ConfigError::invalid(format!("tls.{setting}"), message));
+        }
         if self.database_url.expose().is_empty() {
             return Err(ConfigError::invalid("database_url", "is empty; name a sqlite:// or postgres:// URL"));
         }

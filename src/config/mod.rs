@@ -16,6 +16,7 @@ mod proxy;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start
 pub use load::Overrides;
 pub use proxy::Proxy;
 pub use secret::{DatabaseUrl, Secret};
+pub use tls::{ClientCertificates, Tls};
 
 /// The commented default file, which is the manual.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -66,6 +68,8 @@ pub struct Config {
     pub wso2_organization: String,
     /// The origins of CloudEvents that get consent to deliver; `*` is any.
     pub cloudevents_origins: Vec<String>,
+    /// TLS on the addresses of `listen`.
+    pub tls: Tls,
     /// Limits on what comes in.
     pub limits: Limits,
     /// The database connections and the housekeeping.
@@ -266,6 +270,7 @@ impl Default for Config {
             keep_signature: false,
             wso2_organization: "carbon.super".into(),
             cloudevents_origins: Vec::new(),
+            tls: Tls::default(),
             limits: Limits::default(),
             store: Store::default(),
             audit: Audit::default(),

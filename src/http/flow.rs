@@ -87,6 +87,12 @@ impl Paced {
         Self { stream, flow: Flow::default(), patience, waiting: None }
     }
 
+    /// The first byte that the other side sends, which stays where it is; `None` when it sends none.
+    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        Ok((self.stream.peek(&mut byte).await? == 1).then_some(byte[0]))
+    }
+
     /// What bodies and handlers may know.
     pub fn flow(&self) -> Flow {
         self.flow.clone()

@@ -2,6 +2,7 @@
 //! a limit on connections, and a way to close a connection without a byte.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,7 @@ use super::flow::{Flow, Paced};
 use super::via::Peer;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::tls::accept::Acceptor;
 
 /// A response that is not sent: the connection is closed without a byte instead. For clients that take any HTTP answer
 /// for success.
@@ -58,6 +61,8 @@ const MAX_HEADER: usize = 64 << 10;
 pub struct Server {
     /// Answers requests.
     pub router: Router,
+    /// Speaks TLS, where that is spoken.
+    pub tls: Option<Arc<Acceptor>>,
     /// From the first byte of a connection or request to the end of its header.
     pub header_timeout: Duration,
     /// How long a reader may take nothing although there is something to send.
@@ -116,7 +121,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => server.serve(stream, Peer(peer.ip())),
+                Ok((stream, peer)) => server.serve(stream, peer),
                 // Out of descriptors or memory: others end before new ones can begin.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -126,18 +131,36 @@ impl Server {
         }
     }
 
-    fn serve(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
+    fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let Ok(place) = self.connections.clone().try_acquire_owned() else {
             self.metrics.connections_refused.inc();
             return;
         };
         let stream = Paced::new(stream, self.stall_timeout);
         let open = Open::new(self.metrics.clone(), stream.flow(), place);
-        self.tasks.spawn(self.clone().talk(stream, peer, open));
+        match &self.tls {
+            None => drop(self.tasks.spawn(self.clone().talk(stream, Peer(peer.ip()), open))),
+            Some(tls) => drop(self.tasks.spawn(self.clone().secure(tls.clone(), stream, peer, open))),
+        }
+    }
+
+    /// The handshake. The place among the connections is taken already, so that handshakes are as limited as those.
+    async fn secure(self: Arc<Self>, tls: Arc<Acceptor>, stream: Paced, peer: SocketAddr, open: Open) {
+        let stream = tokio::select! {
+            accepted = tls.accept(stream, peer) => accepted,
+            // Nothing was asked yet.
+            () = self.stop.cancelled() => return,
+        };
+        let Some(stream) = stream else { return };
+        // A task of its own, because this one keeps the room that the handshake had for as long as it lives.
+        self.tasks.spawn(self.clone().talk(stream, Peer(peer.ip()), open));
     }
 
     /// Requests and answers, one after the other, until the end or until the connection becomes a stream.
-    async fn talk(self: Arc<Self>, stream: Paced, peer: Peer, open: Open) {
+    async fn talk<S>(self: Arc<Self>, stream: S, peer: Peer, open: Open)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let taken = Arc::new(Mutex::new(None));
         // Boxed, because hyper keeps room for this future as long as the connection lives.
         let service = {

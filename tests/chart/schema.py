@@ -41,7 +41,7 @@ def array(items):
 
 
 # Settings that the chart sets, and those that hold a secret themselves instead of naming a file.
-NOT_HERE = {"listen", "database_url", "database_url_file", "migrate_on_start"}
+NOT_HERE = {"listen", "tls", "database_url", "database_url_file", "migrate_on_start"}
 SECRET = {"password", "token", "secret"}
 # Tables and lists of tables; `bearer` of a client is a table, that of a source or outlet a secret.
 TABLES = {"limits", "store", "audit", "feed", "streams", "proxy", "shutdown", "log", "basic", "webhook", "credentials"}

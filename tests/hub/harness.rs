@@ -282,7 +282,12 @@ pub struct Api {
 impl Api {
     pub fn new(address: SocketAddr) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { base: format!("http://{address}"), http }
+        Self::with(format!("http://{address}"), http)
+    }
+
+    /// The interface at this address, asked by this client.
+    pub fn with(base: String, http: reqwest::Client) -> Self {
+        Self { base, http }
     }
 
     /// `http://address`, without a slash at its end.
@@ -292,7 +297,7 @@ impl Api {
 
     /// `address:port`, for those who speak TCP themselves.
     pub fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
+        self.base.trim_start_matches("http://").trim_start_matches("https://")
     }
 
     /// A request to be completed and sent; see [`Api::send`].
@@ -660,6 +665,15 @@ impl TestHub {
     pub async fn launch(config: Config, clock: Clock) -> Self {
         let hub = Hub::start(config, clock.clone()).await.unwrap();
         Self { api: Api::new(hub.addresses()[0]), clock, hub }
+    }
+
+    /// Starts a hub whose interface is asked by a client of the test's own, over TLS, and waits until it is ready.
+    #[allow(dead_code, reason = "for the tests of TLS")]
+    pub async fn start_with_tls(config: Config, clock: Clock, http: reqwest::Client) -> Self {
+        let hub = Hub::start(config, clock.clone()).await.unwrap();
+        let api = Api::with(format!("https://localhost:{}", hub.addresses()[0].port()), http);
+        api.until_ready().await;
+        Self { api, clock, hub }
     }
 
     /// Begins to stop and waits for nothing.

@@ -1,4 +1,8 @@
-//! Whom we trust when we connect.
+//! TLS: whom we trust when we connect, and what we show to those who connect to us.
+
+pub mod accept;
+pub mod certificate;
+pub mod server;
 
 use std::path::Path;
 
