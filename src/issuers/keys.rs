@@ -66,6 +66,11 @@ impl KeySet {
         if key.algorithms.is_empty() { Err(KeySetError::NoKey(1)) } else { Ok(Self { keys: vec![key] }) }
     }
 
+    /// Whether a key of this name is in the set.
+    pub fn names(&self, kid: Option<&str>) -> bool {
+        kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)))
+    }
+
     /// The keys that may have signed a token with this header: those of its `kid`, or, without one, all of the algorithm.
     pub fn candidates<'a>(&'a self, kid: Option<&'a str>, algorithm: Jwa) -> impl Iterator<Item = &'a Key> {
         self.keys.iter().filter(move |key| {

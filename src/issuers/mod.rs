@@ -3,8 +3,8 @@
 //! **Pattern.** One [`Issuer`] per configured `iss`, with its key set in memory. A task per issuer reads the set at the start
 //! and again when it has become old; a request reads it only when nothing is known yet, or, at a bounded rate, when no
 //! key at hand has signed its token. An issuer that is away costs nothing as long as its keys are known: no request waits
-//! for it. When they are not, or when a new key may be in a set that cannot be read, the answer is
-//! [`VerifyError::Unavailable`] and never a guess.
+//! for it. When they are not, or when a new key may be in a set that cannot be read or was not read lately, the answer is
+//! [`VerifyError::Unavailable`] and never a guess: whoever is told that a token is no good does not send it again.
 //!
 //! **Invariants.**
 //! * The token chooses nothing: its `iss` only selects among the configured issuers, its `alg` has to be in the issuer's
@@ -50,12 +50,32 @@ pub struct Issuer {
     /// Who reads the key set now; others wait for the result instead of asking once more.
     reading: Mutex<Reading>,
     metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 #[derive(Clone)]
 struct Known {
     keys: Arc<KeySet>,
     read_at: Instant,
+    /// When the reading began, NumericDate seconds. A key that is not in the set was made later, or is none of the issuer's.
+    as_of: i64,
+}
+
+/// What the set is asked for after a token's key was not found in it.
+struct Wanted {
+    /// When the token says that it was made, NumericDate seconds rounded down.
+    iat: Option<i64>,
+    /// Whether the set has a key of the token's `kid`, and only its signature is wrong.
+    is_named: bool,
+    /// `clock_skew`, seconds.
+    skew: i64,
+}
+
+impl Wanted {
+    /// Whether the key can have come into the set after it was read: the token is not older than that.
+    fn may_be_newer(&self, than: i64) -> bool {
+        !self.is_named && self.iat.is_none_or(|iat| iat.saturating_add(self.skew) >= than)
+    }
 }
 
 #[derive(Default)]
@@ -79,6 +99,7 @@ impl Issuers {
             known: parking_lot::RwLock::default(),
             reading: Mutex::default(),
             metrics: metrics.clone(),
+            clock: clock.clone(),
         });
         Arc::new(Self { all: all.collect(), metrics: metrics.clone(), clock, skew })
     }
@@ -137,15 +158,18 @@ impl Issuer {
         self.read(&mut reading).await
     }
 
-    /// A newer key set than `old`, in which a token's key was not: `None` when it was looked for a short time ago. When the
-    /// set cannot be read, nobody knows whether the key is a new one.
-    async fn newer(&self, old: &Arc<KeySet>) -> Result<Option<Arc<KeySet>>, VerifyError> {
+    /// A newer key set than `old`, in which a token's key was not: `None` when the one that was read a short time ago is new
+    /// enough for this token. When the set cannot be read, or may not be read again yet, nobody knows whether the key is a
+    /// new one.
+    async fn newer(&self, old: &Arc<KeySet>, wanted: &Wanted) -> Result<Option<Arc<KeySet>>, VerifyError> {
         let mut reading = self.reading.lock().await;
         if let Some(known) = self.known.read().as_ref().filter(|known| !Arc::ptr_eq(&known.keys, old)) {
             return Ok(Some(known.keys.clone()));
         }
         if reading.asked.is_some_and(|at| at.elapsed() < self.config.unknown_key_interval) {
-            return if reading.failed.is_some() { Err(VerifyError::Unavailable) } else { Ok(None) };
+            let as_of = self.known.read().as_ref().map_or(i64::MIN, |known| known.as_of);
+            let unknown = reading.failed.is_some() || wanted.may_be_newer(as_of);
+            return if unknown { Err(VerifyError::Unavailable) } else { Ok(None) };
         }
         reading.asked = Some(Instant::now());
         self.read(&mut reading).await.map(Some)
@@ -154,10 +178,11 @@ impl Issuer {
     /// Reads the key set. What is known stays when that fails: an issuer that is away has not withdrawn it.
     async fn read(&self, reading: &mut Reading) -> Result<Arc<KeySet>, VerifyError> {
         let count = |outcome| self.metrics.key_sets.with_label_values(&[&*self.config.issuer, outcome]).inc();
+        let as_of = self.clock.now();
         match fetch::key_set(&self.config).await {
             Ok(keys) => {
                 let keys = Arc::new(keys);
-                *self.known.write() = Some(Known { keys: keys.clone(), read_at: Instant::now() });
+                *self.known.write() = Some(Known { keys: keys.clone(), read_at: Instant::now(), as_of });
                 reading.failed = None;
                 count("read");
                 Ok(keys)

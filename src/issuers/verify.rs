@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::{Issuers, Unverified, keys};
+use super::{Issuers, Unverified, Wanted, keys};
 use crate::revocation::Claims;
 use crate::revocation::token::Jwt;
 
@@ -74,7 +74,7 @@ pub enum VerifyError {
     #[error("the token is from the future (nbf, iat)")]
     NotYet,
     /// The issuer's keys are not known and cannot be read now.
-    #[error("the keys of the issuer cannot be read at the moment")]
+    #[error("the keys of the issuer cannot be read at the moment, or not again so soon")]
     Unavailable,
 }
 
@@ -122,8 +122,12 @@ impl Issuers {
         let known = issuer.keys().await?;
         if let Err(error) = signed(text, &known, kid, algorithm) {
             // The key may be a new one, also under a name that is known or without any.
-            let newer = issuer.newer(&known).await?.ok_or(error)?;
-            signed(text, &newer, kid, algorithm)?;
+            let wanted = Wanted { iat: jwt.claims.iat, is_named: known.names(kid), skew: self.skew };
+            if let Some(newer) = issuer.newer(&known, &wanted).await? {
+                signed(text, &newer, kid, algorithm)?;
+            } else {
+                return Err(error);
+            }
         }
 
         let now = self.clock.now();

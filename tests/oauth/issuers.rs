@@ -210,7 +210,8 @@ async fn of_a_key_set_only_keys_for_signatures_count(place: &Place) {
         with(&two.jwk(), json!({"use": "sig", "key_ops": ["verify"]})),
         with(&nameless.jwk(), json!({"kid": null})),
     ]}));
-    let hub = start(place, vec![issuer.config(json!({}))]).await;
+    // Each token may have the set read again, so that none is answered by "perhaps".
+    let hub = start(place, vec![issuer.config(json!({"unknown_key_interval": "1ms"}))]).await;
     let claims = issuer.claims("a");
     for key in [&one, &two, &nameless, &fixed] {
         assert!(active(&hub, &key.token(&claims)).await, "{}", key.kid);
@@ -235,11 +236,45 @@ async fn a_new_key_works_at_once_and_made_up_names_cost_one_read(place: &Place) 
     issuer.serve(&[&old, &new]);
     assert!(active(&hub, &new.token(&issuer.claims("a"))).await);
     assert_eq!(issuer.reads(), 2);
+    // It is not read again so soon, and they may be keys that were made meanwhile: nobody knows, so nobody is told "no".
     let token = |i: usize| stranger.token_with(&json!({"alg": "ES256", "kid": i.to_string()}), &issuer.claims("a"));
     let flood: Vec<String> = (0..300).map(token).collect();
-    let answers = futures_util::future::join_all(flood.iter().map(|token| active(&hub, token))).await;
-    assert!(answers.into_iter().all(|active| !active));
+    let answers = futures_util::future::join_all(flood.iter().map(|token| ask(&hub, token))).await;
+    assert!(answers.iter().all(|answer| answer.status == 503 && answer.header("retry-after").is_some()));
+    // What says that it is older than the set was signed with none of the issuer's keys.
+    let old_ones = with(&issuer.claims("a"), json!({"iat": NOW - 61}));
+    assert!(!active(&hub, &stranger.token(&old_ones)).await);
+    // Neither was what names a key that is there.
+    let header = json!({"alg": "ES256", "kid": "new"});
+    assert!(!active(&hub, &stranger.token_with(&header, &issuer.claims("a"))).await);
+    // What is known goes on working.
+    assert!(active(&hub, &old.token(&issuer.claims("a"))).await);
     assert_eq!(issuer.reads(), 2);
+    hub.stop().await;
+}
+
+async fn a_key_made_since_the_set_was_read_is_503_until_it_may_be_read_again(place: &Place) {
+    let (old, new, stranger) = (Key::p256("old"), Key::p256("new"), Key::p256("made up"));
+    let issuer = TestIssuer::start(&[&old]).await;
+    let settings = json!({"unknown_key_interval": "2s", "refresh_interval": "1h"});
+    let hub = start(place, vec![issuer.config(settings)]).await;
+    // Somebody makes names up just before the issuer changes its key.
+    assert!(!active(&hub, &stranger.token(&issuer.claims("a"))).await, "it was read for this token");
+    issuer.serve(&[&old, &new]);
+    let token = new.token(&issuer.claims("a"));
+    let mut refused = 0;
+    until("the new key is known", async || {
+        let answer = ask(&hub, &token).await;
+        if answer.status == 503 {
+            refused += 1;
+            assert!(answer.header("retry-after").is_some());
+            return None;
+        }
+        assert_eq!(answer.expect(200).json()["active"], true);
+        Some(())
+    })
+    .await;
+    assert!(refused > 0);
     hub.stop().await;
 }
 
@@ -291,7 +326,7 @@ async fn an_issuer_that_is_away_costs_nothing_while_its_keys_are_known(place: &P
 const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
 
 /// The other signature that is as good: (r, n − s).
-fn twin(token: &str) -> String {
+pub fn twin(token: &str) -> String {
     use base64::Engine as _;
     let (input, signature) = token.rsplit_once('.').unwrap();
     let mut signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -326,6 +361,7 @@ on_sqlite!(
     rsa_keys_under_2048_bits_are_refused,
     of_a_key_set_only_keys_for_signatures_count,
     a_new_key_works_at_once_and_made_up_names_cost_one_read,
+    a_key_made_since_the_set_was_read_is_503_until_it_may_be_read_again,
     a_withdrawn_key_stops_working,
     an_issuer_that_is_away_costs_nothing_while_its_keys_are_known,
     the_twin_of_a_signature_is_good_and_is_found_revoked,

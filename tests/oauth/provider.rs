@@ -139,7 +139,10 @@ async fn who_logs_out_at_a_real_provider_is_logged_out_here_also_with_a_new_key(
     let provider = Provider::start(&folder, port, &hub_url).await;
     let config = Config {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], own))],
-        issuers: vec![serde_json::from_value(json!({"issuer": issuer, "refresh_interval": "1h"})).unwrap()],
+        issuers: vec![
+            serde_json::from_value(json!({"issuer": issuer, "refresh_interval": "1h", "unknown_key_interval": "1ms"}))
+                .unwrap(),
+        ],
         sources: vec![source(json!({"name": "op", "kind": "backchannel_logout", "audiences": ["shop"]}))],
         ..place.config()
     };

@@ -197,7 +197,7 @@ async fn private_jwks_sign_under_their_name(place: &Place) {
     }
     std::fs::write(folder.join("jwks.json"), json!({"keys": public}).to_string()).unwrap();
     let mut config = believing(place, "", &["ssf_push"]);
-    let issuer = json!({"issuer": ISSUER, "jwks_file": folder.join("jwks.json")});
+    let issuer = json!({"issuer": ISSUER, "jwks_file": folder.join("jwks.json"), "unknown_key_interval": "1ms"});
     config.issuers = vec![serde_json::from_value(issuer).unwrap()];
     let hub = TestHub::start(config, Clock::system()).await;
     let test = |more: &[&str]| {
