@@ -17,7 +17,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
 use super::form::{Formed, Former};
-use super::publisher::{Connect, Session};
+use super::publisher::{Connect, Sent, Session};
 use crate::brokers::amqp::{Broker, Connected, answered, ensure_exchange};
 use crate::config::Outlet;
 use crate::formats::wso2::announce;
@@ -84,7 +84,7 @@ struct Live {
 
 #[async_trait]
 impl Session for Live {
-    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64> {
+    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<Sent> {
         let target = &*self.target;
         let origin = target.origin.name();
         let mut skipped = 0;
@@ -100,7 +100,7 @@ impl Session for Live {
         tokio::time::timeout(CONFIRM, self.publish(&messages))
             .await
             .context("the broker did not confirm in time")??;
-        Ok(skipped)
+        Ok(Sent { done: rows.len(), skipped })
     }
 
     async fn check(&mut self) -> anyhow::Result<()> {

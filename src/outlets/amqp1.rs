@@ -21,7 +21,7 @@ use futures_util::FutureExt as _;
 use serde_amqp::read::SliceReader;
 
 use super::form::{Formed, Former, Maps};
-use super::publisher::{Connect, Session};
+use super::publisher::{Connect, Sent, Session};
 use crate::brokers::DESTINATION;
 use crate::brokers::amqp1::{Open, PATIENCE, open};
 use crate::config::Outlet;
@@ -83,18 +83,21 @@ struct Sending {
 
 #[async_trait]
 impl Session for Sending {
-    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64> {
+    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<Sent> {
         let target = self.target.clone();
         let origin = target.origin.name().context("the log is not known")?;
-        let mut skipped = 0;
+        let mut sent = Sent::default();
         for window in rows.chunks(WINDOW) {
             let messages: Vec<_> =
                 window.iter().filter_map(|row| Some(message(target.former.form(row)?, &origin))).collect();
-            skipped += (window.len() - messages.len()) as u64;
+            let skipped = (window.len() - messages.len()) as u64;
             let confirmed = tokio::time::timeout(CONFIRM, self.confirmed(messages)).await;
-            confirmed.context("the broker does not confirm in time")??;
+            if let Err(error) = confirmed.context("the broker does not confirm in time").flatten() {
+                return sent.or(error);
+            }
+            sent.add(window.len(), skipped);
         }
-        Ok(skipped)
+        Ok(sent)
     }
 
     async fn check(&mut self) -> anyhow::Result<()> {

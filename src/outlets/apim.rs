@@ -2,7 +2,8 @@
 //! with `event` and `ttl` (seconds left). A policy there keeps it in the gateway's cache; see `integrations/azure-apim`.
 //!
 //! Only 2xx is a delivery. Anything else ends the session, and the same revocation comes again until it is delivered or has
-//! expired: order is kept, so what the gateway refuses holds up what follows, which the lag shows.
+//! expired: order is kept, so what the gateway refuses holds up what follows, which the lag shows. What was delivered before
+//! is written down first, and so it is every moment on the way: a restart repeats a few calls at the most.
 
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::publisher::{Connect, Session};
+use super::publisher::{Connect, Sent, Session};
 use crate::clock::Clock;
 use crate::config::Outlet;
 use crate::revocation::{Lifted, Row, Wire};
@@ -19,6 +21,8 @@ use crate::revocation::{Lifted, Row, Wire};
 const CONNECT: Duration = Duration::from_secs(5);
 /// Of one call.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How often at the least it is written down how far the calls have come: less than a hub has to finish when it stops.
+const NOTE: Duration = Duration::from_millis(200);
 /// How much of an answer is read: only its status counts, and the connection is used again.
 const ANSWER: usize = 16 << 10;
 
@@ -63,35 +67,40 @@ struct Operation {
 
 #[async_trait]
 impl Session for Operation {
-    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64> {
+    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<Sent> {
+        let began = Instant::now();
+        let mut sent = Sent::default();
         for row in rows {
             // It may have expired since it was read; then nobody needs it.
             let now = self.clock.now();
-            if row.revocation.exp.is_over(now, 0) {
-                continue;
+            if !row.revocation.exp.is_over(now, 0)
+                && let Err(error) = self.deliver(&body(row, now)).await
+            {
+                return sent.or(error);
             }
-            let body = body(row, now);
-            let mut last = None;
-            // Every address once; the next one is tried when one cannot be reached or does not take it.
-            for _ in 0..self.urls.len() {
-                match self.call(&body).await {
-                    Ok(()) => {
-                        last = None;
-                        break;
-                    }
-                    Err(error) => last = Some(error),
-                }
-                self.at = (self.at + 1) % self.urls.len();
-            }
-            if let Some(error) = last {
-                return Err(error);
+            sent.add(1, 0);
+            if began.elapsed() >= NOTE {
+                break;
             }
         }
-        Ok(0)
+        Ok(sent)
     }
 }
 
 impl Operation {
+    /// Calls every address once, until one takes it; the next one is tried when one cannot be reached or does not.
+    async fn deliver(&mut self, body: &Value) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for _ in 0..self.urls.len() {
+            result = self.call(body).await;
+            if result.is_ok() {
+                break;
+            }
+            self.at = (self.at + 1) % self.urls.len();
+        }
+        result
+    }
+
     async fn call(&self, body: &Value) -> anyhow::Result<()> {
         let mut request = self.client.post(self.urls[self.at].clone()).json(body);
         if !self.outlet.bearer.is_empty() {

@@ -1,7 +1,8 @@
 //! Outlets that send: the log, from a cursor held in the store, to another system that confirms.
 //!
 //! **Pattern.** Whoever holds the outlet's lease reads the ledger from the outlet's cursor, sends in `seq` order, and moves
-//! the cursor when everything up to there is confirmed. A crash in between sends some of it again and leaves nothing out.
+//! the cursor when everything up to there is confirmed. A page may be confirmed in parts, and the cursor goes with them: what
+//! was delivered before something failed is not sent again. A crash in between sends some of it again and leaves nothing out.
 //!
 //! **Concurrency.** One task per outlet and replica; the lease (by the database's clock) lets one of them send. It is
 //! renewed beside the sending, so a slow other side costs nothing; one that cannot renew in time stops sending before the
@@ -40,14 +41,37 @@ const PAGE: usize = 512;
 /// A session with the other system.
 #[async_trait]
 pub trait Session: Send {
-    /// Sends rows in their order and returns when the other side has confirmed all of them; says how many could not be
-    /// expressed in its format and were left out. Bounded in time by the implementation.
-    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64>;
+    /// Sends rows in their order and returns when the other side has confirmed all of them, or the first ones: those are not
+    /// sent again, the others are sent next. An error says that none was confirmed, so one that comes after something was
+    /// confirmed is left for the next call to run into. Bounded in time by the implementation.
+    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<Sent>;
 
     /// Whether the session is still one, asked every few seconds, so that people do not read "connected" until the next
     /// revocation. An error ends it. Answers at once.
     async fn check(&mut self) -> anyhow::Result<()> {
         Ok(())
+    }
+}
+
+/// What became of rows that were to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// So many of the first rows are done with: confirmed, or left out.
+    pub done: usize,
+    /// So many of those could not be expressed in the other side's format and were left out.
+    pub skipped: u64,
+}
+
+impl Sent {
+    /// More is done.
+    pub fn add(&mut self, done: usize, skipped: u64) {
+        self.done += done;
+        self.skipped += skipped;
+    }
+
+    /// What to return when something fails: the error, unless there is something to write down first.
+    pub fn or(self, error: anyhow::Error) -> anyhow::Result<Self> {
+        if self.done > 0 { Ok(self) } else { Err(error) }
     }
 }
 
@@ -174,27 +198,34 @@ impl Publisher {
                 }
                 continue;
             }
-            self.send(&mut *session, page.rows).await?;
-            cursor.seq = page.seq;
+            cursor.seq = self.send(&mut *session, page.rows, page.seq).await?;
             self.advance(holder, &cursor).await?;
         }
     }
 
-    async fn send(&self, session: &mut dyn Session, mut rows: Vec<Row>) -> anyhow::Result<()> {
-        let all = rows.len();
-        rows.retain(|row| !self.except_sources.contains(&row.revocation.source));
+    /// Sends a page that ends at `end`; returns the position up to which everything is done.
+    async fn send(&self, session: &mut dyn Session, mut rows: Vec<Row>, end: u64) -> anyhow::Result<u64> {
+        let excepted: Vec<u64> = rows
+            .extract_if(.., |row| self.except_sources.contains(&row.revocation.source))
+            .map(|row| row.seq)
+            .collect();
+        let mut reached = end;
         if !rows.is_empty() {
-            let skipped = session.send(&rows).await?;
+            let Sent { done, skipped } = session.send(&rows).await?;
+            anyhow::ensure!(done > 0, "nothing was sent, and nothing said why");
             if skipped > 0 {
                 self.link.set_aside(skipped, "not_expressible");
             }
-            self.link.delivered((rows.len() as u64).saturating_sub(skipped), "confirmed");
+            self.link.delivered((done as u64).saturating_sub(skipped), "confirmed");
+            if let (Some(last), true) = (rows.get(done - 1), done < rows.len()) {
+                reached = last.seq;
+            }
         }
-        let excepted = (all - rows.len()) as u64;
-        if excepted > 0 {
-            self.link.passed_over(excepted, "except_sources");
+        let passed = excepted.iter().filter(|seq| **seq <= reached).count() as u64;
+        if passed > 0 {
+            self.link.passed_over(passed, "except_sources");
         }
-        Ok(())
+        Ok(reached)
     }
 
     /// Writes the cursor down. While the store is away it tries again, as long as the lease lasts: what was confirmed

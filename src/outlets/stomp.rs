@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 
 use super::form::{Former, Maps};
-use super::publisher::{Connect, Session};
+use super::publisher::{Connect, Sent, Session};
 use crate::brokers::DESTINATION;
 use crate::brokers::stomp::connection::{Connection, PATIENCE};
 use crate::brokers::stomp::frame::Frame;
@@ -77,6 +77,13 @@ impl Target {
 }
 
 impl Sending {
+    /// Sends frames and waits until all of them are confirmed.
+    async fn confirmed(&mut self, frames: &[Frame]) -> anyhow::Result<()> {
+        self.connection.send(frames).await?;
+        let receipts = frames.iter().filter_map(|frame| frame.header("receipt")).map(str::to_owned).collect();
+        self.receipts(receipts).await
+    }
+
     /// Waits for these receipts, in whatever order.
     async fn receipts(&mut self, mut missing: HashSet<String>) -> anyhow::Result<()> {
         while !missing.is_empty() {
@@ -92,18 +99,18 @@ impl Sending {
 
 #[async_trait]
 impl Session for Sending {
-    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<u64> {
+    async fn send(&mut self, rows: &[Row]) -> anyhow::Result<Sent> {
         let target = self.target.clone();
         let origin = target.origin.name().context("the log is not known")?;
-        let mut skipped = 0;
+        let mut sent = Sent::default();
         for window in rows.chunks(WINDOW) {
             let frames: Vec<Frame> = window.iter().filter_map(|row| target.frame(row, &origin)).collect();
-            skipped += (window.len() - frames.len()) as u64;
-            self.connection.send(&frames).await?;
-            let receipts = frames.iter().filter_map(|frame| frame.header("receipt")).map(str::to_owned).collect();
-            self.receipts(receipts).await?;
+            if let Err(error) = self.confirmed(&frames).await {
+                return sent.or(error);
+            }
+            sent.add(window.len(), (window.len() - frames.len()) as u64);
         }
-        Ok(skipped)
+        Ok(sent)
     }
 
     async fn check(&mut self) -> anyhow::Result<()> {

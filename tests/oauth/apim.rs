@@ -1,6 +1,7 @@
 //! Azure API Management: the invalidation operation, and the outlet that calls an operation for each revocation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
@@ -128,6 +129,10 @@ pub struct Gateway {
     pub called: Arc<Mutex<Vec<Value>>>,
     refused: Arc<Mutex<usize>>,
     down: Arc<Mutex<bool>>,
+    /// So many more are taken, and then it is down.
+    takes: Arc<Mutex<Option<usize>>>,
+    /// How long a call takes.
+    pause: Arc<Mutex<Duration>>,
 }
 
 impl Gateway {
@@ -136,6 +141,12 @@ impl Gateway {
         let operation = async move |headers: HeaderMap, Json(body): Json<Value>| {
             if headers["authorization"] != "Bearer to-the-gateway" {
                 return StatusCode::UNAUTHORIZED;
+            }
+            let pause = *own.pause.lock();
+            tokio::time::sleep(pause).await;
+            if let Some(left) = &mut *own.takes.lock() {
+                *own.down.lock() = *left == 0;
+                *left = left.saturating_sub(1);
             }
             if *own.down.lock() {
                 *own.refused.lock() += 1;
@@ -186,8 +197,45 @@ async fn every_revocation_is_delivered_in_order_also_after_a_restart(place: &Pla
     hub.stop().await;
 }
 
+async fn what_was_delivered_before_a_failure_is_not_sent_again_also_after_a_restart(place: &Place) {
+    let gateway = Gateway::default();
+    let url = gateway.start().await;
+    let outlet = json!({"name": "apim", "kind": "apim", "url": url, "bearer": "to-the-gateway"});
+    let config = Config { outlets: vec![serde_json::from_value(outlet).unwrap()], ..place.config() };
+    let names: Vec<String> = (0..60).map(|i| format!("t{i:02}")).collect();
+    let items: Vec<Value> = names.iter().map(|jti| json!({"jti": jti, "exp": NOW + 600})).collect();
+    *gateway.takes.lock() = Some(7);
+    let hub = TestHub::start(config.clone(), Clock::manual(NOW)).await;
+    hub.post(&json!(items)).await.expect(200);
+    // It fails in the middle of the page, and goes on there by itself.
+    until("two refusals", async || (*gateway.refused.lock() > 1).then_some(())).await;
+    assert_eq!(gateway.tokens(), names[..7]);
+    *gateway.takes.lock() = Some(5);
+    until("more", async || (gateway.tokens().len() == 12).then_some(())).await;
+    until("a refusal after them", async || (*gateway.takes.lock() == Some(0) && *gateway.down.lock()).then_some(()))
+        .await;
+    hub.stop().await;
+    // After a restart too.
+    *gateway.pause.lock() = Duration::from_millis(50);
+    (*gateway.takes.lock(), *gateway.down.lock()) = (None, false);
+    let hub = TestHub::start(config.clone(), Clock::manual(NOW)).await;
+    until("a part of the rest", async || (gateway.tokens().len() > 30).then_some(())).await;
+    assert_eq!(gateway.tokens()[..31], names[..31]);
+    // Stopped while it calls: what comes again is a part, nothing is missing, and the order stays.
+    hub.stop().await;
+    let before = gateway.tokens();
+    *gateway.pause.lock() = Duration::ZERO;
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
+    until("all", async || (gateway.tokens().last() == names.last()).then_some(())).await;
+    let after = gateway.tokens().split_off(before.len());
+    assert_eq!(after, names[names.len() - after.len()..], "in order, to the end");
+    assert!(after.len() >= names.len() - before.len() && after.len() < names.len() - 12, "{}", after.len());
+    hub.stop().await;
+}
+
 both_stores!(every_revocation_is_delivered_in_order_also_after_a_restart);
 on_sqlite!(
+    what_was_delivered_before_a_failure_is_not_sent_again_also_after_a_restart,
     the_token_that_calls_is_the_one_that_dies,
     anything_else_is_the_401_of_such_set_ups,
     without_keys_it_is_503_and_the_token_still_lives,
