@@ -24,7 +24,17 @@ pub fn run(input: &[u8]) {
         let bytes = URL_SAFE_NO_PAD.decode(segment).expect("strict base64url");
         assert_eq!(URL_SAFE_NO_PAD.encode(bytes), segment);
     }
-    for other in [format!("{text}="), format!("{text}."), text.replacen('.', "=.", 1), format!(" {text}")] {
+    let (unsigned, _) = text.rsplit_once('.').expect("three parts");
+    for other in [
+        format!("{text}="),
+        format!("{text}."),
+        format!("{text}.a"),
+        format!("{text}.a.b"),
+        unsigned.to_owned(),
+        text.replacen('.', "=.", 1),
+        format!(" {text}"),
+        format!("Bearer {text}"),
+    ] {
         // Not even as an opaque token, which would be another one.
         assert!(token::read(&other).is_err(), "another spelling");
     }

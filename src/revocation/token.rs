@@ -7,6 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// What is known of a token.
@@ -63,12 +64,12 @@ pub enum MalformedToken {
     /// It has white space or other characters that no token has.
     #[error("the token contains a character that no token has (RFC 6750 §2.1)")]
     Characters,
-    /// It has three segments and begins like a JWT, but a segment is not strict base64url (RFC 7515 §2: no padding,
-    /// no other alphabet, no stray bits).
+    /// It begins like a JWT, but a segment is not strict base64url (RFC 7515 §2: no padding, no other alphabet, no stray
+    /// bits), or an encrypted one has a key where its algorithm has none.
     #[error("the token looks like a JWT but a segment is not strict base64url without padding")]
     Base64,
-    /// It begins like a JWT, and has more segments, of which the last is empty.
-    #[error("the token looks like a JWT but has more than three segments")]
+    /// It begins like a JWT, and has another number of segments than a JWS (RFC 7515 §7.1) or a JWE (RFC 7516 §7.1).
+    #[error("the token looks like a JWT but has neither three segments nor the five of an encrypted one")]
     Segments,
     /// A segment is not the JSON object it should be, or a member that matters appears twice or has the wrong type.
     #[error("the token looks like a JWT but its header or payload is not a JSON object as RFC 7519 asks for")]
@@ -105,14 +106,7 @@ pub fn read(token: &str) -> Result<Token, MalformedToken> {
         return Err(MalformedToken::Characters);
     }
     let segments: Vec<&str> = token.split('.').collect();
-    let [header, payload, signature] = segments[..] else {
-        // Readers that split at the dots and forget empty parts at the end take this for the JWT without them. An encrypted
-        // token (RFC 7516 §7.1) has five parts and something in the last; what is in it nobody here knows.
-        return match segments[..] {
-            [header, .., ""] if segments.len() > 3 && is_header(header) => Err(MalformedToken::Segments),
-            _ => Ok(opaque(token)),
-        };
-    };
+    let [header, payload, signature] = segments[..] else { return not_three(token, &segments) };
     if !is_header(header) {
         return Ok(opaque(token));
     }
@@ -139,6 +133,33 @@ pub fn read(token: &str) -> Result<Token, MalformedToken> {
     }))
 }
 
+/// Reads what has another number of parts than a JWT.
+///
+/// Readers that split at the dots and forget empty parts at the end, or take the first three, or do without the third,
+/// see a JWT in what is none. An encrypted token is known by its digest, so it must have one spelling too.
+fn not_three(token: &str, segments: &[&str]) -> Result<Token, MalformedToken> {
+    let first = segments[0];
+    match segments {
+        // One part alone is no JWT to anybody, however it begins.
+        [_] => Ok(opaque(token)),
+        [_, key, _, text, tag]
+            if !text.is_empty() && !tag.is_empty() && jose(first).is_some_and(|header| header.contains_key("enc")) =>
+        {
+            if !segments.iter().all(|segment| URL_SAFE_NO_PAD.decode(segment).is_ok()) {
+                return Err(MalformedToken::Base64);
+            }
+            // What stands there with these algorithms is not covered by anything (RFC 7516 §5.2).
+            let header = jose(first).unwrap_or_default();
+            let keyless =
+                header.get("alg").and_then(Value::as_str).is_some_and(|alg| ["dir", "ECDH-ES"].contains(&alg));
+            if keyless && !key.is_empty() { Err(MalformedToken::Base64) } else { Ok(opaque(token)) }
+        }
+        [.., ""] if is_header(first) => Err(MalformedToken::Segments),
+        _ if jose(first).is_some() => Err(MalformedToken::Segments),
+        _ => Ok(opaque(token)),
+    }
+}
+
 /// Reads a JSON object; serde would also take an array for its members in their order.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, MalformedToken> {
     if json.trim_ascii_start().first() != Some(&b'{') {
@@ -158,11 +179,12 @@ fn sha256(text: &str) -> String {
 /// Whether the segment begins a JWT: `eyJ` is base64 for `{"`. Without such a one three parts are an opaque token that happens
 /// to have two dots.
 fn is_header(segment: &str) -> bool {
-    segment.starts_with("eyJ") || looks_like_json(segment)
+    segment.starts_with("eyJ") || jose(segment).is_some()
 }
 
-/// Whether a lenient reader could take the segment for a JOSE header: white space may stand before the brace.
-fn looks_like_json(segment: &str) -> bool {
+/// The JOSE header that a lenient reader could see in the segment: white space may stand before the brace, and the base64 may
+/// be of any alphabet.
+fn jose(segment: &str) -> Option<serde_json::Map<String, Value>> {
     let plain: String = segment
         .chars()
         .filter(|c| *c != '=')
@@ -178,9 +200,8 @@ fn looks_like_json(segment: &str) -> bool {
             .with_decode_allow_trailing_bits(true)
             .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
     );
-    lenient.decode(plain).is_ok_and(|bytes| {
-        matches!(serde_json::from_slice(&bytes), Ok(serde_json::Value::Object(members)) if members.contains_key("alg"))
-    })
+    let members: serde_json::Map<String, Value> = serde_json::from_slice(&lenient.decode(plain).ok()?).ok()?;
+    members.contains_key("alg").then_some(members)
 }
 
 #[cfg(test)]
@@ -220,14 +241,45 @@ mod tests {
         for bad in [format!("{good}."), format!("{good}.."), format!("{good}....")] {
             assert_eq!(read(&bad), Err(MalformedToken::Segments), "{bad}");
         }
-        for bad in ["", " ", "a b", "a\n", "ä"] {
+        // Whoever takes the first three parts, or does without the third, sees a JWT in these.
+        let unsigned = good.rsplit_once('.').unwrap().0;
+        for bad in [unsigned.to_owned(), format!("{good}.c2ln"), format!("{good}.a.b"), format!("{good}.a.b.c")] {
+            assert_eq!(read(&bad), Err(MalformedToken::Segments), "{bad}");
+        }
+        for bad in ["", " ", "a b", "a\n", "ä", &format!("Bearer {good}"), &format!("{good}\u{200b}")] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
+    fn an_encrypted_token_has_one_spelling() {
+        let jwe = |header: &str, key: &str| format!("{}.{key}.aXY.Y2lwaGVy.dGFn", URL_SAFE_NO_PAD.encode(header));
+        let wrapped = r#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#;
+        let good = jwe(wrapped, "a2V5");
+        assert_eq!(read(&good), Ok(opaque(&good)));
+        let direct = jwe(r#"{"alg":"dir","enc":"A256GCM"}"#, "");
+        assert_eq!(read(&direct), Ok(opaque(&direct)));
+        for bad in [
+            format!("{good}="),
+            good.replace("dGFn", "dGFo+"),
+            // Bits of the last character that count nothing.
+            good.replace("aXY.", "aXZ."),
+            jwe(wrapped, "a2V5="),
+            jwe(r#"{"alg":"dir","enc":"A256GCM"}"#, "a2V5"),
+            jwe(r#"{"alg":"ECDH-ES","enc":"A256GCM"}"#, "a2V5"),
+        ] {
+            assert_eq!(read(&bad), Err(MalformedToken::Base64), "{bad}");
+        }
+        for bad in [format!("{good}."), format!("{good}.YQ"), good.rsplit_once('.').unwrap().0.to_owned()] {
+            assert_eq!(read(&bad), Err(MalformedToken::Segments), "{bad}");
+        }
+    }
+
+    #[test]
     fn anything_else_is_opaque() {
-        for text in ["a1b2c3d4-opaque", "ya29.a0.x", "a.b", "a.b.c.", "eyJ.a.b.c.d"] {
+        for text in
+            ["a1b2c3d4-opaque", "ya29.a0.x", "a.b", "a.b.c.", "eyJ.a.b.c.d", "eyJ1IjoxfQ.c2ln", "eyJhbGciOiJub25lIn0"]
+        {
             assert_eq!(read(text), Ok(opaque(text)));
         }
     }

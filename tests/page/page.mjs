@@ -52,7 +52,7 @@ async function check(what, value) {
   await page.$eval('#answer', element => { element.textContent = ''; });
   await fill('#token', value);
   await page.click('#check button');
-  await until('an answer', () => /revoked|hash/i.test(document.querySelector('#answer').textContent));
+  await until('an answer', () => /revoked|hash|looks/i.test(document.querySelector('#answer').textContent));
   return text('#answer');
 }
 
@@ -105,6 +105,12 @@ try {
   await revoke({ token: opaque });
   assert.match(await check('token', opaque), /^Revoked \(read as an opaque token\)/);
   assert.match(await check('token', `${opaque}f`), /^Not revoked/);
+  // Pasted with the name of its scheme it is the same token; another spelling of a JWT is no token at all.
+  const revoked = jwt({ jti: 'token-7', iss: 'https://sts' });
+  assert.match(await check('token', `Bearer ${revoked}`), /^Revoked \(read as a JWT\)/);
+  for (const other of [`${revoked}=`, `${revoked}.`, `${revoked}.a`, `${revoked}.a.b`, revoked.replace('.', '=.'), revoked.split('.').slice(0, 2).join('.')]) {
+    assert.match(await check('token', other), /^This looks like a JWT/, other);
+  }
   for (const secret of [opaque, nameless, 'c2lnbmF0dXJl', 'correct horse']) {
     const sent = requests.filter(request => decodeURIComponent(request.url).includes(secret) || request.body.includes(secret));
     assert.deepEqual(sent, [], 'no token and no password leaves the page in a URL or a body');

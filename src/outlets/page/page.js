@@ -181,18 +181,39 @@ async function watchEvents(signal) {
 
 // ---- is it revoked? ----
 
-function readJwt(text) {
-  const parts = text.split('.');
-  if (parts.length !== 3 || !parts.every(part => /^[A-Za-z0-9_-]*$/.test(part))) return null;
+// The bytes of strict base64url, or null: a browser's own reader takes several spellings for one.
+function strictBytes(part) {
+  if (!/^[A-Za-z0-9_-]*$/.test(part) || part.length % 4 === 1) return null;
+  const text = atob(part.replaceAll('-', '+').replaceAll('_', '/'));
+  const again = btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  return again === part ? Uint8Array.from(text, c => c.charCodeAt(0)) : null;
+}
+
+function readObject(part) {
   try {
-    const [header, payload] = parts.slice(0, 2).map(part => {
-      const bytes = Uint8Array.from(atob(part.replaceAll('-', '+').replaceAll('_', '/')), c => c.charCodeAt(0));
-      return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-    });
-    return { header, payload, input: `${parts[0]}.${parts[1]}` };
+    const value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(strictBytes(part)));
+    return value && typeof value === 'object' && !Array.isArray(value) ? value : null;
   } catch {
     return null;
   }
+}
+
+// The claims of a JWT; null for what is an opaque token to everybody. What only looks like a JWT is neither: the hub would
+// refuse it, and "not revoked" would be said of another text.
+function readJwt(text) {
+  const parts = text.split('.');
+  const strict = parts.every(part => strictBytes(part));
+  const header = readObject(parts[0].replaceAll('=', '').replaceAll('+', '-').replaceAll('/', '_'));
+  const begins = parts.length > 1 && (typeof header?.alg === 'string' || (parts.length === 3 && text.startsWith('eyJ')));
+  if (!begins) return null;
+  if (strict && parts.length === 5 && header.enc && parts[3] && parts[4]) return null;
+  const payload = strict && parts.length === 3 ? readObject(parts[1]) : null;
+  const texts = ['jti', 'iss', 'sub', 'sid', 'client_id', 'azp', 'appid'];
+  if (!payload || typeof header?.alg !== 'string'
+    || texts.some(name => payload[name] != null && typeof payload[name] !== 'string')) {
+    throw new Error('This looks like a JWT, but is not spelt as one. Nothing was asked.');
+  }
+  return { header, payload, input: `${parts[0]}.${parts[1]}` };
 }
 
 async function sha256(text) {
@@ -201,6 +222,9 @@ async function sha256(text) {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
   return [...new Uint8Array(digest)].map(byte => byte.toString(16).padStart(2, '0')).join('');
 }
+
+// What stands in the field; people also paste a whole Authorization header.
+const pasted = () => byId('token').value.trim().replace(/^(authorization:\s*)?(bearer|dpop)\s+/i, '');
 
 // What to ask of a text, and what it was read as. An opaque token can look like a jti, so people say which it is.
 async function question(text, isToken) {
@@ -226,7 +250,7 @@ byId('check').addEventListener('submit', async event => {
   answer.className = '';
   answer.textContent = '…';
   try {
-    const [what, query] = await question(byId('token').value.trim(), byId('what').value === 'token');
+    const [what, query] = await question(pasted(), byId('what').value === 'token');
     const { revoked, by } = await (await ask(`/v1/check?${query}`)).json();
     answer.textContent = `${revoked ? 'Revoked' : 'Not revoked'} (read as ${what})`;
     answer.className = revoked ? 'bad' : 'good';
