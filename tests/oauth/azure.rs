@@ -78,18 +78,19 @@ async fn every_member_that_a_policy_reads_is_sent(place: &Place) {
         let value = if field == "sha256" { "ab".repeat(32) } else { "a".to_owned() };
         ids.push(hub.revoke(&json!({field: value, "ttl": 600})).await);
     }
+    ids.push(hub.revoke(&json!({"jti": "b", "iss": "https://sts.example", "ttl": 600})).await);
     hub.lift(&ids[0]).await;
     let sent = async || Some(gateway.called.lock().clone()).filter(|all| all.len() > ids.len());
     let sent: Vec<Value> = until("every call", sent).await;
 
     let operation = policy("invalidate-operation.xml");
     let by_kind = pairs(&operation);
-    assert_eq!(by_kind.len(), ids.len());
+    assert_eq!(by_kind.len(), Kind::ALL.len() - 1);
     for body in &sent {
         assert!(body[by_kind[body["kind"].as_str().unwrap()]].is_string(), "{body}");
     }
     let read = members(&operation);
-    assert_eq!(read, BTreeSet::from(["event", "issued_before", "kind", "ttl"]));
+    assert_eq!(read, BTreeSet::from(["event", "iss", "issued_before", "kind", "ttl"]));
     for member in read {
         assert!(sent.iter().any(|body| !body[member].is_null()), "{member} is never sent");
     }
@@ -97,11 +98,20 @@ async fn every_member_that_a_policy_reads_is_sent(place: &Place) {
     assert!(operation.contains("== \"lifted\"") && sent.last().unwrap()["event"] == "lifted");
     // The fragment looks up what the operation stores.
     let cache = policy("check-cache-fragment.xml");
-    let keys: Vec<&str> =
-        cache.split("\"revoked-").skip(1).filter_map(|part| Some(part.split_once("-\"")?.0)).collect();
-    assert!(keys.contains(&"token") && operation.contains("\"revoked-\" + kind + \"-\""));
-    for kind in keys.iter().filter(|key| !key.contains('"')) {
+    assert!(operation.contains(r#""revoked-" + kind + "-" + iss.Length + "-" + iss + "-" + "#));
+    assert!(cache.contains(r#"return iss.Length + "-" + iss + "-";"#));
+    let looked_up = |rest: &str| -> Vec<&str> {
+        let parts = cache.split("@(\"revoked-").skip(1).filter_map(|part| part.split_once("-\" + "));
+        parts.filter(|(_, after)| after.starts_with(rest)).map(|(kind, _)| kind).collect()
+    };
+    // Each with the token's issuer, and without one, whose length is 0.
+    let (of_issuer, of_any) = (looked_up(r#"(string)context.Variables["revoked-issuer"]"#), looked_up(r#""0--""#));
+    assert_eq!((of_issuer, of_any), (vec!["token", "session", "subject"], vec!["token", "session", "subject"]));
+    for kind in ["token", "session", "subject"] {
         assert!(by_kind.contains_key(kind), "{kind} is never stored");
+        for name in [format!("\"revoked-{kind}\""), format!("\"revoked-{kind}-any\"")] {
+            assert!(cache.contains(&format!("ContainsKey({name})")), "{name} is not judged");
+        }
     }
 
     let ask = policy("check-hub-fragment.xml");
