@@ -2,6 +2,7 @@
 //! `tests/formats`.
 
 mod amqp1_value;
+mod cloudevents;
 mod form;
 mod jms_map_xml;
 mod jwt;
@@ -22,6 +23,7 @@ type Run = fn(&[u8]);
 /// Every target: its name, which is that of its binary and of its folder of seeds, and what it does.
 pub const ALL: &[(&str, Run)] = &[
     ("amqp1_value", amqp1_value::run),
+    ("cloudevents", cloudevents::run),
     ("form", form::run),
     ("jms_map_xml", jms_map_xml::run),
     ("jwt", jwt::run),
