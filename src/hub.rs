@@ -214,8 +214,8 @@ impl Hub {
             admission: Admission::new(&config.limits, metrics.clone()),
             small_load: config.limits.small_load,
         };
-        let origins = Origins(config.cloudevents_origins.clone().into());
-        let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone());
+        let origins = Origins { known: config.cloudevents_origins.clone().into(), metrics: metrics.clone() };
+        let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone(), metrics.clone());
         let acceptor = identity.as_ref().map(|tls| Acceptor::new(tls, config.tls.handshake_timeout, metrics.clone()));
         let server = Server {
             tls: acceptor,

@@ -122,6 +122,12 @@ metrics! {
     parked: IntGauge("parked_messages");
     /// Parked messages that went because there were too many. A rise means that bytes are lost which nobody has looked at.
     parked_dropped: IntCounter("parked_dropped_total");
+    /// Bodies of POST /v1/revocations by form (native, ndjson, cloudevent, cloudevent_binary, cloudevent_batch, none of them) and outcome (committed, or the code of the problem). A rise of anything else than committed means that a sender's revocations are not in force.
+    publishes: IntCounterVec("publishes_total", ["form", "outcome"]);
+    /// Signed webhooks by style and outcome (accepted, repeated, refused, failed, or why the signature counts for nothing: wrong_signature, stale_signature, unreadable_signature, two_credentials, unreadable). A rise of wrong_signature means another secret on one side, or somebody who tries; of stale_signature a wrong clock, or somebody who sends again what he has seen.
+    webhooks: IntCounterVec("webhooks_total", ["style", "outcome"]);
+    /// Questions of CloudEvents senders whether they may deliver, by outcome (given, withheld). A rise of withheld means that an origin is missing in cloudevents_origins, and that its events do not come.
+    consents: IntCounterVec("cloudevents_consents_total", ["outcome"]);
     /// JWTs checked against the issuers by outcome (good, or why not). A rise of keys_unavailable means that an issuer is away, of unknown_key or wrong_signature that it has new keys or that somebody tries.
     tokens_checked: IntCounterVec("jwt_checks_total", ["outcome"]);
     /// Reads of an issuer's key set by outcome (read, failed). A rise of failed means that tokens signed with a new key cannot be checked.

@@ -212,9 +212,7 @@ fn served(sources: &SharedSources, outlets: &SharedOutlets, authenticator: &Arc<
             SourceKind::SsfPush => all = all.merge(ssf_push::routes(state)),
             SourceKind::BackchannelLogout => all = all.merge(backchannel_logout::routes(state)),
             SourceKind::ApimInvalidate => all = all.merge(apim_invalidate::routes(state)),
-            SourceKind::GlobalTokenRevocation => {
-                all = all.merge(global_token_revocation::routes(state).route_layer(signed_in()));
-            }
+            SourceKind::GlobalTokenRevocation => all = all.merge(global_token_revocation::routes(state)),
             // These serve nothing.
             SourceKind::Amqp
             | SourceKind::Amqp1

@@ -181,6 +181,20 @@ impl Config {
             {
                 return of("issuers", "there are no [[issuers]] whose tokens it could believe".into());
             }
+            if source.kind == SourceKind::GlobalTokenRevocation
+                && !source.audiences.is_empty()
+                && self.issuers.is_empty()
+            {
+                return of("audiences", "there are no [[issuers]] whose assertions it could believe".into());
+            }
+            if let Some(iss) = &source.transmitter
+                && !self.issuers.iter().any(|issuer| issuer.issuer == *iss)
+            {
+                return of(
+                    "transmitter",
+                    format!("\"{iss}\" is not among [[issuers]], so its tokens cannot be checked"),
+                );
+            }
         }
         let mut seen = HashSet::new();
         for issuer in &self.issuers {

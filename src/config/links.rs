@@ -59,13 +59,13 @@ kinds! {
         /// `POST /revoke` (RFC 7009).
         Rfc7009 = "rfc7009": ["path"];
         /// Security Event Tokens by push (RFC 8935), with the events of SSF, CAEP and RISC.
-        SsfPush = "ssf_push": ["path", "audiences", "subject_claim", "events", "clients"];
+        SsfPush = "ssf_push": ["path", "transmitter", "audiences", "subject_claim", "events", "clients"];
         /// Security Event Tokens by poll (RFC 8936): the hub asks.
-        SsfPoll = "ssf_poll": ["url", "bearer", "ca_file", "audiences", "subject_claim", "events"];
+        SsfPoll = "ssf_poll": ["url", "bearer", "ca_file", "transmitter", "audiences", "subject_claim", "events"];
         /// OpenID Connect Back-Channel Logout 1.0.
-        BackchannelLogout = "backchannel_logout": ["path", "audiences"];
+        BackchannelLogout = "backchannel_logout": ["path", "audiences", "tokens_have_sid"];
         /// Global Token Revocation (draft-parecki-oauth-global-token-revocation).
-        GlobalTokenRevocation = "global_token_revocation": ["path", "subject_claim"];
+        GlobalTokenRevocation = "global_token_revocation": ["path", "transmitter", "audiences", "subject_claim"];
         /// The token-invalidation operation of an Azure API Management set-up.
         ApimInvalidate = "apim_invalidate": ["audiences", "cors_origins"];
     }
@@ -162,9 +162,15 @@ pub struct Source {
     /// Where it is served.
     #[serde(default)]
     pub path: Option<String>,
+    /// The `iss` that its tokens have, when it is not one of those that it may speak about.
+    #[serde(default)]
+    pub transmitter: Option<String>,
     /// The `aud` that its tokens have: who we are to their issuer.
     #[serde(default)]
     pub audiences: Vec<String>,
+    /// Whether access tokens carry the `sid` of their session.
+    #[serde(default)]
+    pub tokens_have_sid: Option<bool>,
     /// Which formats of subject identifiers stand for the claim `sub` (RFC 9493), besides those that name it.
     #[serde(default)]
     pub subject_claim: Option<Vec<String>>,
@@ -308,7 +314,9 @@ impl Source {
             ("directory", self.directory.is_some()),
             ("untyped", self.untyped != Untyped::default()),
             ("path", self.path.is_some()),
+            ("transmitter", self.transmitter.is_some()),
             ("audiences", !self.audiences.is_empty()),
+            ("tokens_have_sid", self.tokens_have_sid.is_some()),
             ("subject_claim", self.subject_claim.is_some()),
             ("events", !self.events.is_empty()),
             ("clients", !self.clients.is_empty()),

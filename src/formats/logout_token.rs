@@ -21,6 +21,8 @@ pub struct Logout {
     pub expires_at: i64,
     /// Who is logged out.
     pub whom: Whom,
+    /// `sub`, also when it is only one session of the subject's that ends.
+    pub subject: Option<String>,
 }
 
 /// Who is logged out.
@@ -79,9 +81,10 @@ pub fn read(claims: &Map<String, Value>) -> Result<Logout, NotALogout> {
         // A session that cannot be read must not become "all sessions".
         Some(_) => Err(NotALogout::Nobody),
     };
-    let whom = match (text("sid")?, text("sub")?) {
+    let subject = text("sub")?;
+    let whom = match (text("sid")?, &subject) {
         (Some(sid), _) => Whom::Session(sid),
-        (None, Some(sub)) => Whom::Subject(sub),
+        (None, Some(sub)) => Whom::Subject(sub.clone()),
         (None, None) => return Err(NotALogout::Nobody),
     };
     Ok(Logout {
@@ -89,6 +92,7 @@ pub fn read(claims: &Map<String, Value>) -> Result<Logout, NotALogout> {
         issued_at: number("iat")?.floor() as i64,
         expires_at: number("exp")?.ceil() as i64,
         whom,
+        subject,
     })
 }
 
@@ -113,11 +117,14 @@ mod tests {
 
     #[test]
     fn the_session_counts_when_both_are_named() {
-        let logout = |whom| Ok(Logout { id: "j".into(), issued_at: 10, expires_at: 21, whom });
-        assert_eq!(with("sub", None), logout(Whom::Session("s".into())));
-        assert_eq!(with("x", None), logout(Whom::Session("s".into())));
-        assert_eq!(with("sid", None), logout(Whom::Subject("u".into())));
-        assert_eq!(with("events", Some(json!({EVENT: {"more": 1}, "other": {}}))), logout(Whom::Session("s".into())));
+        let logout = |whom, sub: Option<&str>| {
+            Ok(Logout { id: "j".into(), issued_at: 10, expires_at: 21, whom, subject: sub.map(Into::into) })
+        };
+        assert_eq!(with("sub", None), logout(Whom::Session("s".into()), None));
+        assert_eq!(with("x", None), logout(Whom::Session("s".into()), Some("u")));
+        assert_eq!(with("sid", None), logout(Whom::Subject("u".into()), Some("u")));
+        let more = Some(json!({EVENT: {"more": 1}, "other": {}}));
+        assert_eq!(with("events", more), logout(Whom::Session("s".into()), Some("u")));
     }
 
     #[test]

@@ -21,6 +21,15 @@ pub enum Style {
 }
 
 impl Style {
+    /// The name in the configuration and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Style::Standard => "standard",
+            Style::Github => "github",
+            Style::Stripe => "stripe",
+        }
+    }
+
     /// The header that carries the signature, in lower case.
     pub const fn header(self) -> &'static str {
         match self {
@@ -103,6 +112,17 @@ pub enum Unsigned {
     /// No signature fits.
     #[error("no signature fits the body and the secret")]
     Wrong,
+}
+
+impl Unsigned {
+    /// A stable name, for metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Unsigned::Headers => "unreadable_signature",
+            Unsigned::Stale => "stale_signature",
+            Unsigned::Wrong => "wrong_signature",
+        }
+    }
 }
 
 /// The longest id and the most signatures that are looked at.

@@ -254,7 +254,7 @@ impl From<SignedIn> for Caller {
 const BEARER: &str = r#"Bearer realm="revocation-hub""#;
 
 /// The token of a bearer header.
-fn bearer(header: &[u8]) -> Option<&str> {
+pub fn bearer(header: &[u8]) -> Option<&str> {
     let (scheme, rest) = std::str::from_utf8(header).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim_ascii())
 }

@@ -22,6 +22,7 @@ use super::problem::{Code, Problem};
 use crate::clock::Clock;
 use crate::config::Client;
 use crate::formats::signature::{self, Headers, Key, Style, Unsigned};
+use crate::metrics::Metrics;
 use crate::store::seen::{Seen, SeenId};
 
 /// A client that signs.
@@ -39,6 +40,7 @@ pub struct Webhooks {
     seen: Arc<dyn Seen>,
     body: BodyBounds,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 /// An answer as it is kept for a repeat.
@@ -57,14 +59,20 @@ const MAX_ANSWER: usize = 4096;
 impl Webhooks {
     /// The clients that sign, of the configured ones; `clients` and their callers are in the same order. Secrets have been
     /// checked with the configuration.
-    pub fn new(clients: &[Client], seen: Arc<dyn Seen>, body: BodyBounds, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        clients: &[Client],
+        seen: Arc<dyn Seen>,
+        body: BodyBounds,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let signer = |client: &Client| {
             let webhook = client.webhook.as_ref()?;
             let keys = webhook.keys().filter_map(|text| Key::read(webhook.style, text).ok()).collect();
             let tolerance = i64::try_from(webhook.tolerance.as_secs()).unwrap_or(i64::MAX);
             Some(Signer { caller: Authenticator::caller(client), style: webhook.style, keys, tolerance })
         };
-        Arc::new(Self { signers: clients.iter().filter_map(signer).collect(), seen, body, clock })
+        Arc::new(Self { signers: clients.iter().filter_map(signer).collect(), seen, body, clock, metrics })
     }
 
     /// The style in which a request is signed, if it is in one that a client uses.
@@ -72,7 +80,7 @@ impl Webhooks {
         self.signers.iter().map(|signer| signer.style).find(|style| headers.contains_key(style.header()))
     }
 
-    fn signer(&self, style: Style, headers: &HeaderMap, body: &[u8]) -> Result<&Signer, Problem> {
+    fn signer(&self, style: Style, headers: &HeaderMap, body: &[u8]) -> Result<&Signer, Unsigned> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let presented = Headers {
             signature: text(style.header()).unwrap_or_default(),
@@ -87,7 +95,7 @@ impl Webhooks {
                 Err(error) => why = error,
             }
         }
-        Err(Problem::new(Code::Unauthorized, why.to_string()))
+        Err(why)
     }
 }
 
@@ -96,38 +104,61 @@ pub async fn sign_in(State(webhooks): State<Arc<Webhooks>>, request: Request, ne
     let takes = request.method() == Method::POST && request.uri().path() == PATH;
     let style = if takes { webhooks.style(request.headers()) } else { None };
     let Some(style) = style else { return next.run(request).await };
-    handle(&webhooks, style, request, next).await.unwrap_or_else(IntoResponse::into_response)
+    let (outcome, response) = handle(&webhooks, style, request, next)
+        .await
+        .unwrap_or_else(|Refused(outcome, problem)| (outcome, problem.into_response()));
+    webhooks.metrics.webhooks.with_label_values(&[style.name(), outcome]).inc();
+    response
 }
 
-async fn handle(webhooks: &Webhooks, style: Style, request: Request, next: Next) -> Result<Response, Problem> {
+/// Why nothing was handed on: the outcome for metrics, and the answer.
+struct Refused(&'static str, Problem);
+
+/// The answer, and the outcome for metrics.
+async fn handle(
+    webhooks: &Webhooks,
+    style: Style,
+    request: Request,
+    next: Next,
+) -> Result<(&'static str, Response), Refused> {
     if request.headers().contains_key(header::AUTHORIZATION) {
         let detail = "the request has a signature and an Authorization header; send one of them";
-        return Err(Problem::new(Code::InvalidRequest, detail));
+        return Err(Refused("two_credentials", Problem::new(Code::InvalidRequest, detail)));
     }
     let (parts, incoming) = request.into_parts();
-    let bytes = body::read(&parts.headers, incoming, webhooks.body).await?;
-    let signer = webhooks.signer(style, &parts.headers, &bytes)?;
+    let bytes = body::read(&parts.headers, incoming, webhooks.body).await;
+    let bytes = bytes.map_err(|problem| Refused("unreadable", problem))?;
+    let signer = webhooks
+        .signer(style, &parts.headers, &bytes)
+        .map_err(|why| Refused(why.reason(), Problem::new(Code::Unauthorized, why.to_string())))?;
     let now = webhooks.clock.now();
     // Only this style signs its id; another's could be changed at will.
     let id = parts.headers.get("webhook-id").and_then(|id| id.to_str().ok()).filter(|_| style == Style::Standard);
     let id = id.map(|id| SeenId::of(&format!("webhook {}", signer.caller.name), id));
     if let Some(id) = id {
-        let unavailable = |_| Problem::new(Code::StoreUnavailable, "the store does not answer; send it again");
+        let away = "the store does not answer; send it again";
+        let unavailable = |_| Refused("failed", Problem::new(Code::StoreUnavailable, away));
         if let Some(first) = webhooks.seen.seen(id, now).await.map_err(unavailable)? {
             let first: Option<Answer> = serde_json::from_str(&first).ok();
-            return Ok(match first {
+            let again = match first {
                 Some(first) => {
                     let status = StatusCode::from_u16(first.status).unwrap_or(StatusCode::OK);
                     (status, Json(first.body)).into_response()
                 }
                 None => StatusCode::OK.into_response(),
-            });
+            };
+            return Ok(("repeated", again));
         }
     }
     let mut request = Request::from_parts(parts, Body::from(bytes));
     request.extensions_mut().insert(signer.caller.clone());
     let response = next.run(request).await;
-    let (Some(id), true) = (id, response.status().is_success()) else { return Ok(response) };
+    let outcome = match response.status() {
+        status if status.is_success() => "accepted",
+        status if status.is_server_error() => "failed",
+        _ => "refused",
+    };
+    let (Some(id), "accepted") = (id, outcome) else { return Ok((outcome, response)) };
     let (parts, answered) = response.into_parts();
     let answered: Bytes = answered.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
     let kept = match serde_json::from_slice(&answered) {
@@ -140,5 +171,5 @@ async fn handle(webhooks: &Webhooks, style: Style, request: Request, next: Next)
     if let Err(error) = webhooks.seen.remember(id, &kept, now.saturating_add(2 * signer.tolerance + 1)).await {
         tracing::debug!(%error, "cannot remember the id of a webhook");
     }
-    Ok(Response::from_parts(parts, Body::from(answered)))
+    Ok((outcome, Response::from_parts(parts, Body::from(answered))))
 }

@@ -90,7 +90,12 @@ async fn take(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Res
     if running.seen.seen(id, running.inbox.clock.now()).await.map_err(away)?.is_some() {
         return Ok(false);
     }
-    let (kind, value, issued_before) = match logout.whom {
+    let whom = match (logout.whom, logout.subject) {
+        // Tokens that name no session would outlive its end, so all of the subject's end with it.
+        (Whom::Session(_), Some(sub)) if running.source.tokens_have_sid == Some(false) => Whom::Subject(sub),
+        (whom, _) => whom,
+    };
+    let (kind, value, issued_before) = match whom {
         Whom::Session(sid) => (Kind::Session, sid, None),
         // From the token's own time, so that the same token can only make the same rule; the second of the logout included.
         Whom::Subject(sub) => (Kind::Subject, sub, Some(logout.issued_at.saturating_add(1))),

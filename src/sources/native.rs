@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post};
 use serde_json::json;
 
-use super::SharedSources;
+use super::{SharedSources, Sources};
 use crate::config::Scope;
 use crate::formats::cloudevents;
 use crate::formats::message::{self, Unreadable};
@@ -18,6 +18,7 @@ use crate::formats::native::{self, Fault, Items, Refusal};
 use crate::formats::wso2::translate::Untyped;
 use crate::http::{Caller, Code, Problem, body};
 use crate::intake::{Receipt, Status};
+use crate::metrics::Metrics;
 
 const CURSOR: HeaderName = HeaderName::from_static("revocation-cursor");
 
@@ -48,30 +49,69 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// Reads a body. A CloudEvent in the binary mode has its attributes in the headers and the data as its body.
-fn parse(headers: &HeaderMap, bytes: &[u8], max_items: usize) -> Result<Items, Problem> {
+/// The form that a body is said to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Native,
+    Lines,
+    CloudEvent,
+    /// The attributes in the headers, the data as the body.
+    BinaryCloudEvent,
+    Batch,
+    Unknown,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap, media_type: &str) -> Self {
+        let binary = headers.contains_key("ce-specversion");
+        match media_type {
+            cloudevents::STRUCTURED => Form::CloudEvent,
+            cloudevents::BATCH => Form::Batch,
+            "application/json" | "application/x-ndjson" | "application/ndjson" | "application/jsonl" if binary => {
+                Form::BinaryCloudEvent
+            }
+            "application/json" => Form::Native,
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Form::Lines,
+            _ => Form::Unknown,
+        }
+    }
+
+    /// The name in metrics.
+    const fn name(self) -> &'static str {
+        match self {
+            Form::Native => "native",
+            Form::Lines => "ndjson",
+            Form::CloudEvent => "cloudevent",
+            Form::BinaryCloudEvent => "cloudevent_binary",
+            Form::Batch => "cloudevent_batch",
+            Form::Unknown => "unknown",
+        }
+    }
+}
+
+/// Reads a body.
+fn parse(form: Form, headers: &HeaderMap, bytes: &[u8], max_items: usize) -> Result<Items, Problem> {
     let options = message::Options { max_items, untyped: Untyped::Both };
     let media_type = body::media_type(headers);
-    match &*media_type {
-        cloudevents::STRUCTURED => return Ok(Items::Many(cloudevents::structured(bytes, &options)?.revocations)),
-        cloudevents::BATCH => {
+    match form {
+        Form::CloudEvent => Ok(Items::Many(cloudevents::structured(bytes, &options)?.revocations)),
+        Form::Batch => {
             let events = cloudevents::batch(bytes, &options)?;
-            return Ok(Items::Many(events.into_iter().flat_map(|event| event.revocations).collect()));
+            Ok(Items::Many(events.into_iter().flat_map(|event| event.revocations).collect()))
         }
-        _ => {}
-    }
-    if headers.contains_key("ce-specversion") {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let (specversion, id) = (text("ce-specversion"), text("ce-id"));
-        cloudevents::Attributes { specversion, id, source: text("ce-source"), r#type: text("ce-type") }.check()?;
-    }
-    match &*media_type {
-        "application/json" => Ok(native::json(bytes, max_items)?),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(native::ndjson(bytes, max_items)?),
+        Form::BinaryCloudEvent => {
+            let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+            let (specversion, id) = (text("ce-specversion"), text("ce-id"));
+            cloudevents::Attributes { specversion, id, source: text("ce-source"), r#type: text("ce-type") }.check()?;
+            let form = if media_type == "application/json" { Form::Native } else { Form::Lines };
+            parse(form, headers, bytes, max_items)
+        }
+        Form::Native => Ok(native::json(bytes, max_items)?),
+        Form::Lines => Ok(native::ndjson(bytes, max_items)?),
         // Also keeps a web page from posting here without the browser asking first.
-        other => {
+        Form::Unknown => {
             let detail = format!(
-                "{other:?} is not accepted; send application/json, application/x-ndjson, {} or {}",
+                "{media_type:?} is not accepted; send application/json, application/x-ndjson, {} or {}",
                 cloudevents::STRUCTURED,
                 cloudevents::BATCH
             );
@@ -96,8 +136,13 @@ impl From<Unreadable> for Problem {
 }
 
 /// The origins whose deliveries are consented to; see [`consent`].
-#[derive(Clone, Debug)]
-pub struct Origins(pub Arc<[String]>);
+#[derive(Clone)]
+pub struct Origins {
+    /// Their names; `*` is any.
+    pub known: Arc<[String]>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
 
 /// `OPTIONS /v1/revocations`: whether a sender of CloudEvents may deliver here (HTTP 1.1 Web Hooks for Event Delivery §4).
 /// It says nothing about credentials, which each delivery needs all the same. Consent is the header; without it the answer
@@ -106,7 +151,9 @@ pub async fn consent(State(origins): State<Origins>, headers: HeaderMap) -> Resp
     let mut response = (StatusCode::OK, [(header::ALLOW, "GET, HEAD, OPTIONS, POST")]).into_response();
     let Some(origin) = headers.get("webhook-request-origin") else { return response };
     let known = |own: &String| own == "*" || origin.to_str().is_ok_and(|text| text.eq_ignore_ascii_case(own));
-    if origins.0.iter().any(known) {
+    let given = origins.known.iter().any(known);
+    origins.metrics.consents.with_label_values(&[if given { "given" } else { "withheld" }]).inc();
+    if given {
         let own = response.headers_mut();
         own.insert("webhook-allowed-origin", origin.clone());
         // Senders are held back by 503 and Retry-After, not by a number.
@@ -121,15 +168,29 @@ async fn revoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let form = Form::of(&headers, &body::media_type(&headers));
+    let taken = take(&sources, &caller, form, &headers, body).await;
+    let outcome = taken.as_ref().map_or_else(|problem| problem.code().name(), |_| "committed");
+    sources.metrics.publishes.with_label_values(&[form.name(), outcome]).inc();
+    taken
+}
+
+async fn take(
+    sources: &Sources,
+    caller: &Caller,
+    form: Form,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     caller.require(Scope::Publish)?;
-    let bytes = body::read(&headers, body, sources.body).await?;
-    match parse(&headers, &bytes, sources.max_items)? {
+    let bytes = body::read(headers, body, sources.body).await?;
+    match parse(form, headers, &bytes, sources.max_items)? {
         Items::One(item) => {
-            let receipt = sources.intake.revoke(&sources.sender(&caller), vec![item]).await?;
+            let receipt = sources.intake.revoke(&sources.sender(caller), vec![item]).await?;
             Ok(one(&receipt))
         }
         Items::Many(items) => {
-            let receipt = sources.intake.revoke(&sources.sender(&caller), items).await?;
+            let receipt = sources.intake.revoke(&sources.sender(caller), items).await?;
             let count = |wanted| receipt.items.iter().filter(|(_, status)| *status == wanted).count();
             let answer = json!({
                 "revoked": count(Status::Revoked),

@@ -6,12 +6,15 @@
 //!   writes nothing.
 //! * A token that was taken once has no effect again, also by another replica or after a restart, and is answered as it
 //!   was (RFC 8935 §2.1). Its id is remembered after the commit.
+//! * A transmitter speaks about the source's `issuers`, and without that setting about itself and `default_issuer` only,
+//!   whoever its subjects name.
 //! * An `account-enabled` takes back only what was revoked up to its own second, and, unless the source is bound to
 //!   issuers, only of the issuer that says so: a late or repeated one revives nothing.
 
+use crate::config::Source;
 use crate::formats::set::{Effects, Options, Set};
 use crate::formats::subject::{Malformed, Mapping, Named};
-use crate::intake::{IntakeError, NewRevocation, Reason, Sender};
+use crate::intake::{IntakeError, NewRevocation, NewTarget, Reason, Sender};
 use crate::issuers::{Expect, VerifyError};
 use crate::revocation::Target;
 use crate::store::StoreError;
@@ -130,7 +133,7 @@ impl<'a> Receiver<'a> {
     pub async fn verify(&self, token: &str) -> Result<Set, NotTaken> {
         let source = &self.running.source;
         let expect = Expect {
-            issuers: source.issuers.as_deref(),
+            issuers: signers(source),
             audiences: &source.audiences,
             types: &["secevent+jwt"],
             needs_exp: false,
@@ -150,7 +153,12 @@ impl<'a> Receiver<'a> {
     pub async fn take(&self, set: &Set) -> Result<(), NotTaken> {
         let source = &self.running.source;
         let mapping = Mapping { subject_claim: &self.subject_claim, issuer: source.default_issuer.as_deref() };
-        let effects = set.effects(&Options { mapping, events: &source.events });
+        let mut effects = set.effects(&Options { mapping, events: &source.events });
+        let revoked = effects.revoke.iter_mut().filter_map(|item| match &mut item.target {
+            NewTarget::Named(target) => Some(target),
+            NewTarget::Raw { .. } => None,
+        });
+        revoked.chain(effects.lift.iter_mut().map(|(target, _)| target)).for_each(|target| of_tokens(source, target));
         let link = &self.running.inbox.link;
         self.tell(&effects);
         if effects.revoke.is_empty() && effects.lift.is_empty() {
@@ -167,7 +175,7 @@ impl<'a> Receiver<'a> {
             return Ok(());
         }
         if !effects.revoke.is_empty() {
-            self.revoke(effects.revoke).await?;
+            self.revoke(set, effects.revoke).await?;
         }
         for (target, at) in effects.lift {
             self.lift(set, &target, at).await?;
@@ -196,13 +204,19 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    async fn revoke(&self, mut items: Vec<NewRevocation>) -> Result<(), NotTaken> {
+    async fn revoke(&self, set: &Set, mut items: Vec<NewRevocation>) -> Result<(), NotTaken> {
         let latest = self.running.inbox.clock.now().saturating_add(1);
         for item in &mut items {
             // What has happened has happened by now; tokens of the future are not meant.
             item.issued_before = item.issued_before.map(|at| at.min(latest));
         }
-        self.running.inbox.intake.revoke(&self.sender, items).await.map(|_| ()).map_err(of_intake)
+        self.running
+            .inbox
+            .intake
+            .revoke(&bound(self.sender.clone(), &self.running.source, &set.iss), items)
+            .await
+            .map(|_| ())
+            .map_err(of_intake)
     }
 
     async fn lift(&self, set: &Set, target: &Target, at: i64) -> Result<(), NotTaken> {
@@ -235,6 +249,29 @@ impl<'a> Receiver<'a> {
             NotTaken::Refused { reason, .. } => link.set_aside(1, reason),
             other => link.failed(&other.to_string()),
         }
+    }
+}
+
+/// As whom something is revoked that `iss` has signed. Where nobody said about which issuers a source may speak, that is the
+/// signer itself and `default_issuer`: one transmitter must not end the sessions of another's users.
+pub fn bound(sender: Sender, source: &Source, iss: &str) -> Sender {
+    let own = || [Some(iss), source.default_issuer.as_deref()].into_iter().flatten().map(str::to_owned);
+    Sender { issuers: Some(sender.issuers.clone().unwrap_or_else(|| own().collect())), ..sender }
+}
+
+/// Who signs the tokens of a source: its `transmitter`, else one of its `issuers`, else any.
+pub fn signers(source: &Source) -> Option<&[String]> {
+    source.transmitter.as_ref().map(std::slice::from_ref).or(source.issuers.as_deref())
+}
+
+/// A transmitter that issues no access tokens itself means those of `default_issuer` when it names its own users.
+pub fn of_tokens(source: &Source, target: &mut Target) {
+    let issues = |iss: &String| source.issuers.as_ref().is_some_and(|issuers| issuers.contains(iss));
+    if let (Some(own), Some(default)) = (&source.transmitter, &source.default_issuer)
+        && target.iss.as_ref() == Some(own)
+        && !issues(own)
+    {
+        target.iss = Some(default.clone());
     }
 }
 

@@ -33,12 +33,21 @@ async fn receive(State(served): State<Served>, via: Via, headers: HeaderMap, bod
 }
 
 async fn accept(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Result<(), Response> {
-    let (sender, may_lift) = sender(served, via, headers).await.map_err(not_allowed)?;
+    let counted = |problem: Problem| {
+        let link = &served.running.inbox.link;
+        match problem.code() {
+            code if code.status().is_server_error() => link.failed(code.title()),
+            code => link.set_aside(1, code.name()),
+        }
+        problem
+    };
+    let (sender, may_lift) = sender(served, via, headers).await.map_err(counted).map_err(not_allowed)?;
     if body::media_type(headers) != "application/secevent+jwt" {
         let problem = Problem::new(Code::UnsupportedMediaType, "send application/secevent+jwt (RFC 8935 §2.1)");
-        return Err(problem.into_response());
+        return Err(counted(problem).into_response());
     }
-    let bytes = body::read(headers, body, served.sources.body).await.map_err(IntoResponse::into_response)?;
+    let bytes =
+        body::read(headers, body, served.sources.body).await.map_err(|problem| counted(problem).into_response())?;
     let receiver = Receiver::new(&served.running, sender, may_lift);
     // What is not text is no token either.
     let token = str::from_utf8(&bytes).unwrap_or_default();
@@ -95,10 +104,11 @@ fn not_allowed(problem: Problem) -> Response {
 fn answer(not_taken: NotTaken) -> Response {
     match not_taken {
         NotTaken::Refused { err, description, .. } => failure(err, &description),
-        NotTaken::Keys => {
-            Problem::new(Code::KeysUnavailable, "the keys of the issuer cannot be read at the moment; send it again")
-                .into_response()
-        }
+        NotTaken::Keys => Problem::new(
+            Code::KeysUnavailable,
+            "the keys of the issuer cannot be read at the moment, or not again so soon; send it again",
+        )
+        .into_response(),
         NotTaken::Intake(error) => Problem::from(error).into_response(),
     }
 }

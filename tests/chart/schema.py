@@ -50,6 +50,7 @@ LISTS = {"wso2", "clients", "issuers", "sources", "outlets"}
 TYPES = {
     "name": STRING, "kind": STRING, "username": STRING, "issuer": STRING, "claim": STRING, "name_claim": STRING,
     "default_issuer": STRING, "exchange": STRING, "queue": STRING, "destination": STRING, "subscription": STRING,
+    "transmitter": STRING, "tokens_have_sid": BOOL,
     "client_id": STRING, "directory": STRING, "base_path": PATH, "path": PATH, "discovery_url": URL, "jwks_url": URL,
     "shape": {"enum": ["array", "object", "legacy"]}, "style": {"enum": ["standard", "github", "stripe"]},
     "untyped": {"enum": ["both", "jti", "opaque"]}, "start": {"enum": ["earliest", "now"]},

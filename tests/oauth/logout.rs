@@ -69,6 +69,25 @@ async fn section_2_8_a_logout_revokes_the_session_or_all_of_the_subject(place: &
     hub.stop().await;
 }
 
+async fn where_access_tokens_name_no_session_a_logout_ends_all_of_the_subject(place: &Place) {
+    let key = Key::p256("k");
+    let issuer = TestIssuer::start(&[&key]).await;
+    let mut config = config(place, &issuer);
+    config.sources[0].tokens_have_sid = Some(false);
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
+    let of = |jti: &str, sid: Value, sub: Value| {
+        self::token(&key, &with(&claims(&issuer, jti), json!({"sid": sid, "sub": sub})))
+    };
+    post(&hub, &of("1", json!("s"), json!("alice"))).await.expect(200);
+    // Without a subject there is only the session.
+    post(&hub, &of("2", json!("t"), json!(null))).await.expect(200);
+    let all: Vec<Value> = hub.snapshot().await.map.into_values().collect();
+    assert_eq!(all.len(), 2);
+    assert!(all.iter().any(|one| one["kind"] == "subject" && one["sub"] == "alice"), "{all:?}");
+    assert!(all.iter().any(|one| one["kind"] == "session" && one["sid"] == "t"), "{all:?}");
+    hub.stop().await;
+}
+
 async fn section_2_6_a_token_that_is_no_logout_token_is_refused(place: &Place) {
     let (key, other) = (Key::p256("k"), Key::p256("k"));
     let issuer = TestIssuer::start(&[&key]).await;
@@ -188,6 +207,7 @@ both_stores!(
     section_2_6_a_replay_changes_nothing_also_after_a_restart_and_on_another_replica,
 );
 on_sqlite!(
+    where_access_tokens_name_no_session_a_logout_ends_all_of_the_subject,
     section_2_6_a_token_that_is_no_logout_token_is_refused,
     without_keys_it_is_503_and_nothing_is_stored,
     the_settings_say_for_whom_the_tokens_are,

@@ -22,6 +22,7 @@ mod provider;
 mod revoke;
 mod sets;
 mod source_test;
+mod spellings;
 mod ssf_poll;
 mod ssf_push;
 mod token_services;

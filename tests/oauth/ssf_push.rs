@@ -278,6 +278,56 @@ async fn a_source_bound_to_issuers_speaks_of_no_others(place: &Place) {
     hub.stop().await;
 }
 
+async fn a_transmitter_speaks_about_itself_or_about_the_issuers_it_is_given(place: &Place) {
+    let signer = Signer::es256("k");
+    let about = |jti: &str, iss: &str| {
+        let mut claims = claims(jti, &format!("{RISC}account-disabled"));
+        claims["sub_id"]["iss"] = json!(iss);
+        signer.sign(&claims)
+    };
+    const TOKENS: &str = "https://idp.example.com/oauth2/default";
+    // Nobody said more: whoever it names besides itself is somebody else's user.
+    let hub = start(place, &signer, push()).await;
+    is_refused(send(&hub, about("a", TOKENS)).await, "access_denied");
+    let jwt = json!({"format": "jwt_id", "iss": TOKENS, "jti": "j"});
+    let mut one_token = claims("b", &format!("{CAEP}session-revoked"));
+    one_token["sub_id"] = jwt;
+    is_refused(send(&hub, signer.sign(&one_token)).await, "access_denied");
+    let mut aliases = claims("c", &format!("{RISC}account-disabled"));
+    let both = [
+        json!({"format": "iss_sub", "iss": ISSUER, "sub": "u"}),
+        json!({"format": "iss_sub", "iss": TOKENS, "sub": "u"}),
+    ];
+    aliases["sub_id"] = json!({"format": "aliases", "identifiers": both});
+    is_refused(send(&hub, signer.sign(&aliases)).await, "access_denied");
+    assert_eq!(place.rows().await, 0);
+    is_accepted(send(&hub, about("d", ISSUER)).await);
+    hub.stop().await;
+    // The issuer of the tokens that it speaks about: subjects without an issuer are of it, and so may others be.
+    let mut settings = push();
+    settings["default_issuer"] = json!(TOKENS);
+    let hub = start(place, &signer, settings).await;
+    is_accepted(send(&hub, about("e", TOKENS)).await);
+    is_accepted(send(&hub, about("f", ISSUER)).await);
+    is_refused(send(&hub, about("g", "https://other.example.com")).await, "access_denied");
+    hub.stop().await;
+    // Its own name apart from theirs: then its name is no issuer of tokens, and no other may sign.
+    let mut settings = push();
+    (settings["transmitter"], settings["issuers"]) = (json!(ISSUER), json!([TOKENS]));
+    let mut config = believing(place, &signer, settings);
+    let tokens = json!({"issuer": TOKENS, "jwks_file": signer.jwks_file(place)});
+    config.issuers.push(serde_json::from_value(tokens).unwrap());
+    let hub = TestHub::start(config.clone(), Clock::manual(NOW)).await;
+    is_accepted(send(&hub, about("h", TOKENS)).await);
+    is_refused(send(&hub, about("i", ISSUER)).await, "access_denied");
+    let mut claims = session("j", "s");
+    claims["iss"] = json!(TOKENS);
+    is_refused(send(&hub, signer.sign(&claims)).await, "invalid_issuer");
+    hub.stop().await;
+    config.sources[0].transmitter = Some("https://nobody.example.com".into());
+    assert!(config.validate().unwrap_err().to_string().contains("transmitter"));
+}
+
 async fn account_enabled_lifts_what_stood_by_then(place: &Place) {
     let signer = Signer::es256("k");
     let hub = start(place, &signer, push()).await;
@@ -312,7 +362,7 @@ async fn every_event_does_what_the_table_says(place: &Place) {
     let signer = Signer::es256("k");
     let settings = json!({
         "name": "idp", "kind": "ssf_push", "audiences": [AUDIENCE], "subject_claim": ["email"],
-        "events": ["credential-change"], "max_token_lifetime": "1h"
+        "issuers": [ISSUER, "https://op.example.com"], "events": ["credential-change"], "max_token_lifetime": "1h"
     });
     let hub = start(place, &signer, settings).await;
     let subject = |sub: &str, before: i64, reason: &str| json!({"kind": "subject", "iss": ISSUER, "sub": sub, "issued_before": before, "reason": reason, "source": "idp"});
@@ -365,13 +415,23 @@ async fn every_event_does_what_the_table_says(place: &Place) {
     for (uri, sub_id) in [
         (format!("{CAEP}token-claims-change"), user("never")),
         (format!("{CAEP}device-compliance-change"), user("never")),
+        // A new device or address is no reason to end sessions, nor is what somebody may do now.
+        (format!("{CAEP}session-established"), user("never")),
+        (format!("{CAEP}session-presented"), user("never")),
+        (format!("{CAEP}assurance-level-change"), user("never")),
+        (format!("{CAEP}risk-level-change"), user("never")),
+        (format!("{RISC}identifier-changed"), json!({"format": "email", "email": "never@example.com"})),
+        (format!("{RISC}identifier-recycled"), json!({"format": "email", "email": "never@example.com"})),
+        (format!("{RISC}recovery-activated"), user("never")),
+        (format!("{RISC}recovery-information-changed"), user("never")),
+        (format!("{RISC}opt-out-initiated"), user("never")),
         (format!("{RISC}opt-in"), user("never")),
         (format!("{RISC}account-disabled"), json!({"format": "phone_number", "phone_number": "+1"})),
         ("https://schemas.example.com/own".to_owned(), user("never")),
     ] {
         is_accepted(send(&hub, next(uri, sub_id, json!({"claims": {}}))).await);
     }
-    assert_eq!(hub.metric("link_messages_total", r#"outcome="unknown_event""#).await, 4.0);
+    assert_eq!(hub.metric("link_messages_total", r#"outcome="unknown_event""#).await, 13.0);
     assert_eq!(hub.metric("link_messages_total", r#"outcome="unsupported_subject""#).await, 1.0);
     expected.sort_by_key(ToString::to_string);
     assert_eq!(revoked(&hub).await, expected);
@@ -430,6 +490,7 @@ on_sqlite!(
     rfc7519_4_1_3_an_audience_is_refused_where_nobody_said_who_we_are,
     rfc8935_2_3_who_may_not_send_is_told_so_by_400_too,
     a_source_bound_to_issuers_speaks_of_no_others,
+    a_transmitter_speaks_about_itself_or_about_the_issuers_it_is_given,
     the_form_of_drafts_and_of_google_is_read,
     ssf_8_1_4_a_verification_event_is_accepted_and_shown,
 );

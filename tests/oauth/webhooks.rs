@@ -70,15 +70,38 @@ async fn who_signs_is_the_client_and_a_repeat_gets_the_first_answer(place: &Plac
     };
     let repeat = hub.send(signed(&hub, &SECRET, "msg_1", NOW + 2, &other)).await.unwrap();
     assert_eq!(repeat.expect(201).json(), first);
+    if place.is_postgres() {
+        let replica = TestHub::start(config(place), Clock::manual(NOW + 2)).await;
+        let repeat = replica.send(signed(&replica, &SECRET, "msg_1", NOW + 2, &other)).await.unwrap();
+        assert_eq!(repeat.expect(201).json(), first, "on another replica");
+        replica.stop().await;
+    }
     assert_eq!(live(&hub).await.len(), 2);
+    assert_eq!(hub.metric("webhooks_total", r#"outcome="repeated",style="standard""#).await, 1.0);
     // What was refused may be sent again with the same id.
     hub.send(signed(&hub, &SECRET, "msg_3", NOW, "{}")).await.unwrap().expect(422);
     hub.send(signed(&hub, &SECRET, "msg_3", NOW, &json!({"jti": "c"}).to_string())).await.unwrap().expect(201);
+    for outcome in ["refused", "accepted"] {
+        assert_eq!(
+            hub.metric("webhooks_total", &format!(r#"outcome="{outcome}",style="standard""#)).await,
+            1.0,
+            "{outcome}"
+        );
+    }
+    for outcome in ["invalid_target", "committed"] {
+        assert_eq!(
+            hub.metric("publishes_total", &format!(r#"form="native",outcome="{outcome}""#)).await,
+            1.0,
+            "{outcome}"
+        );
+    }
     hub.stop().await;
 }
 
 async fn what_is_not_well_signed_is_401_and_nothing_is_stored(place: &Place) {
-    let hub = TestHub::start(config(place), Clock::manual(NOW)).await;
+    let mut config = config(place);
+    config.limits.max_body_bytes = 4096;
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
     let body = json!({"jti": "a"}).to_string();
     let refused = [
         signed(&hub, &[9; 32], "m", NOW, &body),
@@ -108,6 +131,20 @@ async fn what_is_not_well_signed_is_401_and_nothing_is_stored(place: &Place) {
     let rule = json!({"sub": "u"}).to_string();
     assert_eq!(hub.send(signed(&hub, &SECRET, "r", NOW, &rule)).await.unwrap().expect(403).code(), "missing_scope");
     assert!(live(&hub).await.is_empty());
+    let large = signed(&hub, &SECRET, "l", NOW, &" ".repeat(5000));
+    assert_eq!(hub.send(large).await.unwrap().expect(413).code(), "body_too_large");
+    for (style, outcome, count) in [
+        ("standard", "wrong_signature", 3.0),
+        ("standard", "stale_signature", 2.0),
+        ("standard", "two_credentials", 1.0),
+        ("standard", "refused", 1.0),
+        ("standard", "unreadable", 1.0),
+        ("github", "wrong_signature", 1.0),
+        ("stripe", "stale_signature", 1.0),
+    ] {
+        let labels = format!(r#"outcome="{outcome}",style="{style}""#);
+        assert_eq!(hub.metric("webhooks_total", &labels).await, count, "{labels}");
+    }
     hub.stop().await;
 }
 
@@ -164,6 +201,20 @@ async fn cloud_events_come_structured_binary_and_in_batches(place: &Place) {
         assert_eq!(hub.send(request).await.unwrap().expect(status).code(), code, "{i}");
     }
     assert_eq!(hub.snapshot().await, before);
+    for (form, outcome, count) in [
+        ("cloudevent", "committed", 1.0),
+        ("cloudevent", "invalid_cloudevent", 1.0),
+        ("cloudevent", "invalid_json", 1.0),
+        ("cloudevent", "invalid_item", 1.0),
+        ("cloudevent_binary", "committed", 1.0),
+        ("cloudevent_binary", "invalid_cloudevent", 2.0),
+        ("cloudevent_batch", "committed", 1.0),
+        ("cloudevent_batch", "invalid_cloudevent", 1.0),
+        ("unknown", "unsupported_media_type", 1.0),
+    ] {
+        let labels = format!(r#"form="{form}",outcome="{outcome}""#);
+        assert_eq!(hub.metric("publishes_total", &labels).await, count, "{labels}");
+    }
     hub.stop().await;
 }
 
@@ -180,6 +231,9 @@ async fn consent_is_given_to_configured_origins_only(place: &Place) {
     assert!(answer.header("allow").unwrap().contains("POST"));
     for origin in [None, Some("evil.example.com"), Some("events.example.com.evil"), Some("")] {
         assert_eq!(ask(origin).await.header("webhook-allowed-origin"), None, "{origin:?}");
+    }
+    for (outcome, count) in [("given", 1.0), ("withheld", 3.0)] {
+        assert_eq!(hub.metric("cloudevents_consents_total", &format!(r#"outcome="{outcome}""#)).await, count);
     }
     hub.stop().await;
 }
