@@ -90,6 +90,10 @@ async fn killed_between_commit_and_acknowledgement_nothing_is_lost_or_doubled(pl
     hub.until_listening().await;
     hub.until_ready().await;
     until("the token is committed", async || (!hub.snapshot().await.map.is_empty()).then_some(())).await;
+    // Its id is remembered right after. Killed in between, a token whose lifetime starts with the revocation would be kept for
+    // the seconds longer that pass until it comes again.
+    until("the token is remembered", async || (place.number("select count(*) from seen").await == 1).then_some(()))
+        .await;
     let before = hub.snapshot().await;
     hub.kill();
     drop(hub);
