@@ -213,6 +213,7 @@ impl Hub {
             drain: life.drain.clone(),
             admission: Admission::new(&config.limits, metrics.clone()),
             small_load: config.limits.small_load,
+            first_load_timeout: config.limits.first_load_timeout,
         };
         let origins = Origins { known: config.cloudevents_origins.clone().into(), metrics: metrics.clone() };
         let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone(), metrics.clone());

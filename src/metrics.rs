@@ -60,6 +60,8 @@ metrics! {
     feed_wakeups: IntCounterVec("feed_wakeups_total", ["reason"]);
     /// Rows the feed took into the ledger. A rise means revocations arrive.
     feed_rows: IntCounter("feed_rows_total");
+    /// Committed rows that the feed could not keep in memory, because it was too far behind. A rise means that they are in the store alone: were it to lose them before the feed has read them, nobody could put them back.
+    feed_unkept: IntCounter("feed_unkept_rows_total");
     /// Reads of the store that failed. A rise means that gateways learn nothing new.
     feed_failures: IntCounter("feed_failures_total");
     /// Times the log became another one while running. A rise means a restored backup or a failover that lost rows; every client reloads.
@@ -94,7 +96,7 @@ metrics! {
     feed_age: IntGauge("feed_age_milliseconds");
     /// Open event streams. A fall means that gateways were cut off.
     streams: IntGauge("streams");
-    /// Event streams by how they ended (client, age, credential, stalled, shutdown). A rise of client means that somebody on the way cuts them, of credential that tokens live shorter than streams, of stalled that gateways stop reading.
+    /// Event streams by how they ended (client, age, credential, stalled, first_load, shutdown). A rise of client means that somebody on the way cuts them, of credential that tokens live shorter than streams, of stalled that gateways stop reading, of first_load that a line is too slow for all of it.
     streams_ended: IntCounterVec("streams_ended_total", ["reason"]);
     /// First loads (long lists and long replays) in progress. A rise towards limits.max_first_loads means that many gateways start at once.
     first_loads: IntGauge("first_loads");
@@ -140,7 +142,7 @@ metrics! {
     connections: IntGauge("connections");
     /// Connections closed at once because of the limit. A rise means that gateways cannot connect.
     connections_refused: IntCounter("connections_refused_total");
-    /// Connections cut by reason: stalled (the reader took nothing for limits.stall_timeout), stopping (still open after shutdown.grace). A rise of stalled means that gateways hang, or that something between swallows data.
+    /// Connections cut by reason: stalled (the reader took nothing for limits.stall_timeout), first_load (a first load was not through after limits.first_load_timeout), stopping (still open after shutdown.grace). A rise of stalled means that gateways hang, or that something between swallows data, of first_load that a line is too slow or that somebody dribbles.
     connections_cut: IntCounterVec("connections_cut_total", ["reason"]);
     /// Connections closed without a byte on the WSO2 paths, because the hub did not know yet or had no room. A rise after the start means that the store is away or the hub overloaded.
     wso2_hung_up: IntCounter("wso2_hung_up_total");

@@ -71,6 +71,10 @@ pub struct Args {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=128))]
     pub stalled: Option<u64>,
 
+    /// Fail when the hub's memory in the section overload was ever above so many MiB.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_memory: Option<u64>,
+
     /// Seconds per cell of ingest and fan-out [default: 10, with --quick 2].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: Option<u64>,
@@ -104,6 +108,8 @@ pub struct Plan {
     pub idle_streams: usize,
     pub missed: u64,
     pub stalled: usize,
+    /// Bytes.
+    pub max_memory: Option<u64>,
     pub cell: Duration,
 }
 
@@ -120,6 +126,7 @@ impl Plan {
             idle_streams: usize::try_from(args.idle_streams.unwrap_or(by(10_000, 2_000))).unwrap_or(usize::MAX),
             missed: args.missed.unwrap_or(by(100_000, 20_000)),
             stalled: usize::try_from(args.stalled.unwrap_or(by(100, 20))).unwrap_or(usize::MAX),
+            max_memory: args.max_memory.map(|mib| mib << 20),
             cell: Duration::from_secs(args.seconds.unwrap_or(by(10, 2))),
         }
     }
@@ -165,6 +172,12 @@ mod tests {
         assert!(p.wants(Section::Fanout) && p.wants(Section::Memory) && !p.wants(Section::Snapshot));
         assert_eq!((p.entries, p.streams.as_slice(), p.cell), (5, &[7][..], Duration::from_secs(2)));
         assert_eq!(p.most_sockets(), 2_256);
+    }
+
+    #[test]
+    fn a_ceiling_needs_the_section_that_looks_at_it() {
+        assert_eq!(plan("bench --only overload --max-memory 1024").max_memory, Some(1 << 30));
+        assert!(Cli::try_parse_from(["bench", "--max-memory", "0"]).is_err());
     }
 
     #[test]

@@ -40,7 +40,8 @@ use table::{Header, Row};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Measures, prints, and fails when a promise was broken: a delivery missing or doubled, a hub that died.
+/// Measures, prints, and fails when a promise was broken: a delivery missing or doubled, a hub that died, more memory than
+/// `--max-memory` under overload.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = Stop::default();
     // Whatever ends this future ends the hub that was started for it.
@@ -65,6 +66,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     if missing + duplicates > 0 {
         bail!("{missing} deliveries missing, {duplicates} doubled");
+    }
+    if let Some(broken) = report.broken {
+        bail!(broken);
     }
     Ok(())
 }
@@ -93,6 +97,8 @@ struct Report {
     faults: Faults,
     /// A hub of ours ended without having been asked to.
     died: bool,
+    /// What did not hold under overload.
+    broken: Option<String>,
     json: bool,
 }
 
@@ -116,6 +122,7 @@ struct Bench {
     sockets: u64,
     rows: Vec<Row>,
     faults: Faults,
+    overload: Option<overload::Outcome>,
     died: bool,
 }
 
@@ -133,6 +140,7 @@ impl Bench {
             sockets,
             rows: Vec::new(),
             faults: Faults::default(),
+            overload: None,
             died: false,
         }
     }
@@ -170,14 +178,21 @@ impl Bench {
         if plan.wants(Section::Overload) {
             self.section("overload", |bench, server| {
                 let (stop, progress) = (bench.stop.clone(), bench.progress);
-                let faults = overload::run(server, &plan, &stop, progress, &mut bench.rows)?;
+                let (faults, outcome) = overload::run(server, &plan, &stop, progress, &mut bench.rows)?;
                 bench.faults.missing += faults.missing;
                 bench.faults.duplicates += faults.duplicates;
+                bench.overload = Some(outcome);
                 Ok(())
             });
         }
         self.progress.clear();
-        Report { header: self.header(), rows: self.rows, faults: self.faults, died: self.died, json: self.args.json }
+        let broken = match &self.overload {
+            Some(outcome) => outcome.complaint(plan.max_memory),
+            // Whoever asks for a ceiling is not to believe that it was looked at.
+            None => plan.max_memory.map(|_| "--max-memory: the section overload did not come to its end".to_owned()),
+        };
+        let header = self.header();
+        Report { header, rows: self.rows, faults: self.faults, died: self.died, broken, json: self.args.json }
     }
 
     /// Gives `work` a hub. What goes wrong is a row of the table, and the next section runs all the same.

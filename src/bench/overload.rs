@@ -23,6 +23,37 @@ const BATCH: u64 = 20_000;
 /// The hub cuts those that stand still after 30 s by default, and some of the sockets take a while to fill.
 const CUT_LIMIT: Duration = Duration::from_secs(120);
 
+/// What has to hold beside the deliveries.
+pub struct Outcome {
+    /// The most that the hub ever took, bytes; `None` when it could not be read.
+    pub peak: Option<u64>,
+    /// Readers that stood still and were not cut.
+    pub uncut: u64,
+    /// Live streams that the hub has ended.
+    pub ended: u64,
+}
+
+impl Outcome {
+    /// What does not hold, with this ceiling for the memory (bytes).
+    pub fn complaint(&self, ceiling: Option<u64>) -> Option<String> {
+        let mib = |bytes: u64| bytes as f64 / 1048576.0;
+        if let Some(ceiling) = ceiling {
+            match self.peak {
+                None => return Some("--max-memory: the hub's memory cannot be read".into()),
+                Some(peak) if peak > ceiling => {
+                    let (peak, ceiling) = (mib(peak), mib(ceiling));
+                    return Some(format!("the hub took {peak:.0} MiB, which is above --max-memory {ceiling:.0}"));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.uncut > 0 {
+            return Some(format!("{} readers that stand still were not cut", self.uncut));
+        }
+        (self.ended > 0).then(|| format!("{} streams that were current were ended", self.ended))
+    }
+}
+
 /// Fills the hub, opens streams, lets readers stand still, publishes, and waits until the hub has cut them.
 pub fn run(
     server: &Server,
@@ -30,7 +61,7 @@ pub fn run(
     stop: &Stop,
     progress: Progress,
     rows: &mut Vec<Row>,
-) -> anyhow::Result<Faults> {
+) -> anyhow::Result<(Faults, Outcome)> {
     let target = &server.target;
     let (streams, stalled) = (plan.idle_streams, plan.stalled);
     let load = format!("{} live revocations, {streams} streams, {stalled} stalled readers", plan.entries);
@@ -86,7 +117,10 @@ pub fn run(
     );
     rows.push(Row { section: SECTION, ..calm }.remark("nobody stands still"));
     rows.push(Row { section: SECTION, ..busy }.remark(format!("{stalled} readers stand still")));
-    Ok(faults)
+    // Another hub may have other settings.
+    let uncut = server.pid.map_or(0, |_| (stalled as u64).saturating_sub(cut));
+    let outcome = Outcome { peak: last, uncut, ended: pool.board.closed() as u64 };
+    Ok((faults, outcome))
 }
 
 /// Connections that the hub has cut because nothing was taken.
@@ -95,4 +129,25 @@ fn cut_so_far(target: &Target) -> anyhow::Result<u64> {
     let text = String::from_utf8_lossy(&answer.body);
     let name = "revocation_hub_connections_cut_total{reason=\"stalled\"} ";
     Ok(text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_the_ceiling_is_a_failure_and_so_is_none_that_can_be_read() {
+        let good = Outcome { peak: Some(700 << 20), uncut: 0, ended: 0 };
+        assert_eq!((good.complaint(None), good.complaint(Some(700 << 20))), (None, None));
+        assert!(good.complaint(Some(699 << 20)).unwrap().contains("700 MiB"));
+        let unread = Outcome { peak: None, ..good };
+        assert_eq!(unread.complaint(None), None);
+        assert!(unread.complaint(Some(1 << 40)).is_some());
+    }
+
+    #[test]
+    fn streams_that_were_ended_and_readers_that_were_not_are_failures() {
+        assert!(Outcome { peak: None, uncut: 1, ended: 0 }.complaint(None).is_some());
+        assert!(Outcome { peak: None, uncut: 0, ended: 1 }.complaint(None).is_some());
+    }
 }

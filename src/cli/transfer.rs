@@ -156,12 +156,22 @@ pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
 
 async fn append(store: &dyn Store, changes: &[Change], skew: i64) -> Result<[usize; 4], StoreError> {
     let clock = Clock::system();
-    if let Some(millis) = store.read_after(u64::MAX, 1).await?.millis {
+    let page = store.read_after(u64::MAX, 1).await?;
+    if let Some(millis) = page.millis {
         let own = clock.own_millis();
         clock.follow(millis, own, own);
     }
-    let now = clock.now();
     let actor = Arc::new(Actor::local());
+    if page.moved || page.shrunk {
+        // A hub would do the same before it writes. Where none runs, nobody else does.
+        let cause = if page.moved { Cause::Moved } else { Cause::Shrunk };
+        let note = Note { actor: actor.clone(), source: HUB.into(), cause, at: clock.millis(), changes: 0 };
+        let epoch = store.renew_as(&page.epoch, &note).await?.epoch;
+        eprintln!(
+            "the log is not where its epoch was made (a restored backup, a failover); it has the epoch {epoch} now"
+        );
+    }
+    let now = clock.now();
     let mut progress = Status::new();
     let (mut counts, mut done) = ([0; 4], 0);
     for batch in changes.chunks(PAGE) {

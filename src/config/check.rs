@@ -69,6 +69,7 @@ impl Config {
             ("limits.header_timeout", self.limits.header_timeout),
             ("limits.body_timeout", self.limits.body_timeout),
             ("limits.stall_timeout", self.limits.stall_timeout),
+            ("limits.first_load_timeout", self.limits.first_load_timeout),
             ("limits.retry_after", self.limits.retry_after),
             ("store.timeout", self.store.timeout),
             ("store.beat_interval", self.store.beat_interval),

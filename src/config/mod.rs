@@ -121,6 +121,9 @@ pub struct Limits {
     pub max_streams: usize,
     /// Long lists and long replays at once.
     pub max_first_loads: usize,
+    /// How long one of them may take.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub first_load_timeout: Duration,
     /// Lists and replays of up to so many revocations are not counted as first loads.
     pub small_load: usize,
     /// Requests that wait for their answer at once.
@@ -303,6 +306,7 @@ impl Default for Limits {
             stall_timeout: 30 * SECOND,
             max_streams: 16_000,
             max_first_loads: 128,
+            first_load_timeout: 600 * SECOND,
             small_load: 10_000,
             max_requests: 2000,
             max_large_bodies: 32,

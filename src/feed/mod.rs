@@ -163,15 +163,17 @@ impl Feed {
 
     /// Takes the rows of a commit if they follow the ledger's head; says whether nothing is left to read.
     fn take(&mut self, commit: Commit) -> bool {
-        if self.epoch.as_ref() != Some(&commit.epoch) || self.ledger.is_loading() {
+        if self.epoch.as_ref() != Some(&commit.epoch) {
             return false;
         }
         if commit.head <= self.head {
             return true;
         }
         let gap_free = commit.rows.len() as u64 == commit.head - self.head;
-        if !gap_free || commit.rows.first().is_none_or(|row| row.seq != self.head + 1) {
+        let follows = gap_free && commit.rows.first().is_some_and(|row| row.seq == self.head + 1);
+        if !follows || self.ledger.is_loading() {
             let room = MAX_STRAY.saturating_sub(self.stray.len());
+            self.metrics.feed_unkept.inc_by(commit.rows.len().saturating_sub(room) as u64);
             self.stray.extend(commit.rows.into_iter().take(room));
             return false;
         }

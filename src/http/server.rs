@@ -104,8 +104,8 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.flow.is_stalled() {
-            self.metrics.connections_cut.with_label_values(&["stalled"]).inc();
+        if let Some(cut) = self.flow.cut() {
+            self.metrics.connections_cut.with_label_values(&[cut.name()]).inc();
         }
         self.metrics.connections.dec();
     }

@@ -207,9 +207,10 @@ impl Desk {
                 let cursor = Cursor { epoch: commit.epoch.clone(), seq: commit.head };
                 let mut outcomes = std::mem::take(&mut commit.outcomes).into_iter();
                 let wrote = !commit.rows.is_empty();
-                // A full channel means the feed is behind; it will find the rows in the store.
-                if wrote {
-                    let _ = commits.try_send(commit);
+                // A full channel means the feed is behind; it will find the rows in the store, and until then nobody else has
+                // them.
+                if wrote && let Err(full) = commits.try_send(commit) {
+                    self.metrics.feed_unkept.inc_by(full.into_inner().rows.len() as u64);
                 }
                 let answers: Vec<_> = replies
                     .into_iter()

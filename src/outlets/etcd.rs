@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Extension, Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Scope;
 use crate::formats::etcd::{Answer, Error, Node, State, error_headers, headers, line};
 use crate::formats::wso2::naming::{Generation, Name, name};
+use crate::http::flow::Flow;
 use crate::http::server::HangUp;
 use crate::http::{Caller, Problem};
 use crate::ledger::{Ledger, Rows};
@@ -39,12 +40,16 @@ pub struct Directory {
 }
 
 /// `GET /v2/keys/<directory>`: all tokens that WSO2 gateways can know by a text.
-pub async fn list(Shared(directory): Shared<Directory>, caller: Caller) -> Result<Response, Problem> {
+pub async fn list(
+    Shared(directory): Shared<Directory>,
+    caller: Caller,
+    flow: Option<Extension<Flow>>,
+) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let ledger = directory.outlets.ledger.clone();
     let Some(cursor) = ledger.cursor() else { return Ok(HangUp.into_response()) };
     directory.outlets.blind.reads(Reader::Etcd, &ledger.stats(), &directory.outlets.metrics);
-    let load = directory.outlets.load(&caller, 0)?;
+    let load = directory.outlets.load(&caller, 0, &flow.map(|Extension(flow)| flow).unwrap_or_default())?;
     let answer = headers(Some(&cursor));
     let Cursor { epoch, seq: head } = cursor;
     let body = Body::from_stream(async_stream::stream! {

@@ -78,9 +78,9 @@ pub async fn events(
     }
     let place = outlets.admission.take(Work::Stream, Some(&caller))?;
     let start = start(&outlets, since.as_deref()).await?;
-    let load = outlets.load(&caller, start.cursor.seq)?;
-    let cursor = HeaderValue::try_from(start.cursor.to_string());
     let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
+    let load = outlets.load(&caller, start.cursor.seq, &flow)?;
+    let cursor = HeaderValue::try_from(start.cursor.to_string());
     let counted = Counted::new(&outlets, flow, place);
     let mut response = endless(stream(outlets, start, load, caller, counted));
     let own = response.headers_mut();
@@ -134,8 +134,8 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.flow.is_stalled() {
-            self.ended = "stalled";
+        if let Some(cut) = self.flow.cut() {
+            self.ended = cut.name();
         }
         // In this order: whoever sees the number finds the place free.
         drop(self.place.take());

@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::http::admission::{Admission, Work};
 use crate::http::body::BodyBounds;
 use crate::http::budget::Permit;
+use crate::http::flow::Flow;
 use crate::http::{Caller, Code, Problem};
 use crate::issuers::Issuers;
 use crate::ledger::{Ledger, Reach};
@@ -71,6 +72,8 @@ pub struct Outlets {
     pub admission: Arc<Admission>,
     /// Lists and replays of up to so many entries are no first loads.
     pub small_load: usize,
+    /// How long any other may take.
+    pub first_load_timeout: Duration,
 }
 
 /// The state of outlets.
@@ -80,11 +83,12 @@ pub type SharedOutlets = Arc<Outlets>;
 const REACH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A first load that is under way, or one that is too small to count.
-pub struct Load(Option<(Permit, Arc<Metrics>)>);
+pub struct Load(Option<(Permit, Arc<Metrics>, Flow)>);
 
 impl Drop for Load {
     fn drop(&mut self) {
-        if let Some((permit, metrics)) = self.0.take() {
+        if let Some((permit, metrics, flow)) = self.0.take() {
+            flow.end_load();
             // In this order: whoever sees the number finds the place free.
             drop(permit);
             metrics.first_loads.dec();
@@ -106,8 +110,9 @@ impl Outlets {
         self.ledger.cursor().ok_or_else(Problem::not_loaded)
     }
 
-    /// A place for sending everything after the position `after`, or the problem that too much is being sent already.
-    fn load(&self, caller: &Caller, after: u64) -> Result<Load, Problem> {
+    /// A place for sending everything after the position `after` by a connection, which is cut when that takes too long; or
+    /// the problem that too much is being sent already.
+    fn load(&self, caller: &Caller, after: u64, flow: &Flow) -> Result<Load, Problem> {
         let stats = self.ledger.stats();
         let all = stats.live.iter().sum::<usize>() + stats.tombstones;
         // The log is compacted: there are no more entries than positions, and may be far fewer.
@@ -117,7 +122,8 @@ impl Outlets {
         }
         let permit = self.admission.take(Work::FirstLoad, Some(caller))?;
         self.metrics.first_loads.inc();
-        Ok(Load(Some((permit, self.metrics.clone()))))
+        flow.begin_load(self.first_load_timeout);
+        Ok(Load(Some((permit, self.metrics.clone(), flow.clone()))))
     }
 
     /// Places a client's cursor. A cursor ahead of this replica, or of another epoch, is waited for, because another replica

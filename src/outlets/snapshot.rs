@@ -87,7 +87,8 @@ fn respond(
                 Step::Text("]}\n".into()),
             ],
         };
-        let mut response = Response::new(body(view, steps, coding, outlets.load(caller, since.unwrap_or(0))?, flow));
+        let load = outlets.load(caller, since.unwrap_or(0), &flow)?;
+        let mut response = Response::new(body(view, steps, coding, load, flow));
         let content_type = if ndjson { "application/x-ndjson" } else { "application/json" };
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(name) = coding.name() {

@@ -48,7 +48,8 @@ pub async fn revoked_jwt(
         Wso2Shape::Object => Reader::Object,
     };
     outlets.blind.reads(reader, &outlets.ledger.stats(), &outlets.metrics);
-    let load = outlets.load(&caller, 0)?;
+    let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
+    let load = outlets.load(&caller, 0, &flow)?;
     let cursor = view.cursor.to_string();
     let steps = match shape {
         Wso2Shape::Array => vec![text("["), Step::List(Shape::Wso2Tokens), text("]")],
@@ -64,7 +65,6 @@ pub async fn revoked_jwt(
         ],
     };
     let coding = negotiate::coding(&headers);
-    let flow = flow.map(|Extension(flow)| flow).unwrap_or_default();
     let mut response = Response::new(body(view, steps, coding, load, flow));
     let own = response.headers_mut();
     own.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -43,7 +43,8 @@ use self::error::{explain, lost_connection};
 use self::foretold::Foresight;
 use self::session::Session;
 use self::sql::{
-    BASE, BEGIN_LOG, EPOCH, EXISTING, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, RENEW, WRITE, WRITE_AND_NOTIFY,
+    BASE, BEGIN_LOG, EPOCH, EXISTING, FORGET, FRESH, FRESH_AND_NOTIFY, LOCK, PRUNE, READ_AFTER, RENEW, WRITE,
+    WRITE_AND_NOTIFY,
 };
 use self::standing::{Known, Seen, judge};
 use super::audit::{Draft, Note, drafts};
@@ -460,6 +461,7 @@ impl Store for PostgresStore {
         };
         // Done twice, the second finds that the epoch is no longer the one that was expected.
         self.rows_at(renew).await?;
+        self.rows(|| sqlx::query(FORGET).bind(expected.as_str().to_owned())).await?;
         let rows = self.rows(|| sqlx::query(EPOCH)).await?;
         let epoch = epoch(rows.first().ok_or_else(no_log)?.try_get(0).map_err(explain)?)?;
         Ok(Renewed { here: epoch == new, epoch })

@@ -66,12 +66,15 @@ const READ_AFTER: &str = "select l.epoch, l.head, r.* from log l left join (
     ) r on true";
 
 /// Puts a new epoch in place of the one that was expected. What earlier epochs know of the log reaches no further than what
-/// is left of it.
+/// is left of it, and a thousand of them are remembered: those that reach farthest, and the one that is just over.
 const RENEW: &str = "begin immediate;
     update former_epoch set base = min(base, (select head from log)) where exists (select 1 from log where epoch = ?1);
     insert into former_epoch (epoch, base) select epoch, head from log where epoch = ?1;
     insert into audit (at, action, source, client, detail, ids, keys, epoch)
     select ?3, 3, ?4, ?5, ?6, x'', x'', ?2 from log where epoch = ?1;
+    delete from former_epoch where epoch in (
+        select epoch from former_epoch where epoch <> ?1 order by base desc limit -1 offset 1000
+    );
     update log set epoch = ?2 where epoch = ?1;
     commit";
 

@@ -112,6 +112,47 @@ async fn without_notifications_the_timer_finds_everything(place: &Place) {
     assert_eq!(hub.metric("feed_wakeups_total", "notify").await, 0.0);
 }
 
+/// Each of the other reasons to read finds what another hub has written, and is counted under its name.
+async fn every_reason_to_read_finds_what_others_wrote(place: &Place) {
+    let mut command = patient();
+    command.env("REVOCATION_HUB_STORE__LISTEN_NOTIFY", "false");
+    let hub = ready(Process::launch_by(command, &place.url, place, "", &[])).await;
+    let other = ready(Process::launch_by(program(), &place.url, place, "", &[])).await;
+    let count = async |hub: &Process, reason: &str| hub.metric("feed_wakeups_total", &format!("\"{reason}\"")).await;
+    let has = async |hub: &Process, jti: &str| hub.snapshot().await.map.values().any(|entry| entry["jti"] == jti);
+
+    other.revoke(&token("by nobody")).await;
+    // A client that has been at the other one.
+    let cursor = other.snapshot().await.cursor;
+    assert_eq!(hub.since(&cursor).await.unwrap().revoked, Map::new());
+    assert!(has(&hub, "by nobody").await);
+    assert!(count(&hub, "cursor").await >= 1.0);
+
+    // A commit of its own that does not follow what it has.
+    other.revoke(&token("in between")).await;
+    assert!(!has(&hub, "in between").await, "nothing tells it");
+    let before = count(&hub, "commit").await;
+    hub.revoke(&token("its own")).await;
+    until("it has read what stands in front", async || has(&hub, "in between").await.then_some(())).await;
+    assert!(has(&hub, "its own").await && count(&hub, "commit").await > before);
+    assert_eq!(
+        (count(&hub, "notify").await, count(&hub, "timer").await),
+        (0.0, 1.0),
+        "the first reading, and no other"
+    );
+
+    // Bookmarks are only given after a reading.
+    let mut command = patient();
+    command.env("REVOCATION_HUB_STORE__LISTEN_NOTIFY", "false").env("REVOCATION_HUB_BOOKMARK_INTERVAL", "100ms");
+    let hub = ready(Process::launch_by(command, &place.url, place, "", &[])).await;
+    other.revoke(&token("before a bookmark")).await;
+    let mut stream = hub.stream(Start::Now).await;
+    stream.until("a bookmark", |seen, _| matches!(seen, Seen::Bookmark { .. }).then_some(())).await;
+    until("it has read", async || has(&hub, "before a bookmark").await.then_some(())).await;
+    assert!(count(&hub, "bookmark").await >= 1.0);
+    assert_eq!((count(&hub, "notify").await, count(&hub, "timer").await), (0.0, 1.0));
+}
+
 /// Several idle connections have died without a word. The first that is used shows it, and the others are not tried one
 /// after the other, each for as long as the store may take.
 async fn many_dead_connections_cost_one_wait(place: &Place) {
@@ -208,6 +249,7 @@ fn keepalive_timers(port: u16) -> Vec<bool> {
 on_postgres!(
     a_hub_whose_listening_connection_is_a_hole_notices,
     without_notifications_the_timer_finds_everything,
+    every_reason_to_read_finds_what_others_wrote,
     many_dead_connections_cost_one_wait,
     a_hub_that_vanishes_with_the_log_in_its_hand_lets_go,
     every_connection_is_kept_alive,

@@ -10,10 +10,11 @@ use proptest::strategy::ValueTree as _;
 use revocation_hub::clock::Clock;
 use revocation_hub::feed::{Feed, Pace};
 use revocation_hub::formats::message::Options;
-use revocation_hub::intake::{Bounds, Intake, Sender};
+use revocation_hub::intake::{Bounds, Intake, Lifetime, NewRevocation, NewTarget, Sender};
 use revocation_hub::ledger::Ledger;
 use revocation_hub::link::{Direction, Link, State};
 use revocation_hub::metrics::Metrics;
+use revocation_hub::revocation::{Kind, Target};
 use revocation_hub::sources::inbox::{Inbox, Message, Stopping};
 use revocation_hub::store::{self, Store};
 use serde_json::json;
@@ -287,5 +288,47 @@ async fn a_request_to_pull_is_never_lost(place: &Place) {
     bench.end().await;
 }
 
-both_stores!(each_message_ends_where_it_belongs, a_message_can_be_large, a_request_to_pull_is_never_lost);
+/// The feed is stuck while commits go on. What it has no room for is in the store alone; that is counted, because nobody could
+/// put it back.
+async fn rows_that_the_feed_has_no_room_for_are_counted(place: &Place) {
+    let options =
+        store::Options { max_connections: 4, timeout: PATIENCE, listen_notify: false, beat_interval: PATIENCE };
+    let store = store::connect(&place.url, &options).await.unwrap();
+    store.prepare(true).await.unwrap();
+    let metrics = Metrics::new();
+    let bounds = Bounds { max_text: 100, max_reason: 100, clock_skew: 60 };
+    let (intake, committer) = Intake::new(store.clone(), Clock::manual(NOW), bounds, metrics.clone());
+    // Room for one commit, and nobody takes it out.
+    let (commits, _committed) = mpsc::channel(1);
+    // Nobody waits to see what was written.
+    let seen = tokio::sync::watch::Sender::new(u64::MAX);
+    tokio::spawn(committer.run(commits, seen.subscribe()));
+    let sender = Sender {
+        name: "somebody".into(),
+        actor: Arc::default(),
+        may_rules: false,
+        issuers: None,
+        keep_opaque: false,
+        keep_signature: false,
+        max_token_lifetime: 3600,
+    };
+    for commit in 0..3 {
+        let items = (0..5).map(|n| NewRevocation {
+            target: NewTarget::Named(Target { kind: Kind::Token, iss: None, value: format!("{commit}-{n}") }),
+            lifetime: Lifetime::Unsaid,
+            issued_before: None,
+            reason: None,
+        });
+        intake.revoke(&sender, items.collect()).await.unwrap();
+    }
+    assert_eq!(metrics.feed_unkept.get(), 10);
+    store.close().await;
+}
+
+both_stores!(
+    each_message_ends_where_it_belongs,
+    a_message_can_be_large,
+    a_request_to_pull_is_never_lost,
+    rows_that_the_feed_has_no_room_for_are_counted
+);
 on_postgres!(nothing_returns_before_the_store_does);

@@ -292,11 +292,97 @@ async fn requests_and_large_bodies_have_budgets(place: &Place) {
     hub.stop().await;
 }
 
+/// Reads a little now and then, which is never nothing, until the connection ends. Returns what came behind the head.
+async fn dribble(mut slow: TcpStream) -> Vec<u8> {
+    let (mut taken, mut buffer) = (Vec::new(), [0; 2 << 10]);
+    // What comes with a reset is lost, as everything behind it.
+    while let Ok(n @ 1..) = within("some bytes, or the end", slow.read(&mut buffer)).await {
+        taken.extend_from_slice(&buffer[..n]);
+        // This is how slow it is.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let head = taken.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+    assert!(taken.starts_with(b"HTTP/1.0 200"));
+    taken.split_off(head + 4)
+}
+
+/// There is one place for first loads, and somebody dribbles. It is taken from him after a while; with a stream he goes on
+/// where he was, so that each time gets him farther.
+async fn a_first_load_that_dribbles_does_not_keep_its_place(place: &Place) {
+    let mut config = place.config();
+    (config.limits.max_first_loads, config.limits.small_load) = (1, 100);
+    (config.limits.first_load_timeout, config.limits.stall_timeout) =
+        (Duration::from_secs(2), Duration::from_secs(3600));
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
+    fill(&hub, "x", BATCH).await;
+    let current = hub.stream(Start::Now).await;
+
+    let list = dribble(stalled(&hub, "/v1/revocations").await).await;
+    assert!(serde_json::from_slice::<Value>(&list).is_err(), "half a list is not taken for the whole");
+    until("its place is free", async || (hub.metric("first_loads", "").await == 0.0).then_some(())).await;
+    assert_eq!(hub.metric("connections_cut_total", "first_load").await, 1.0);
+    let events = dribble(stalled(&hub, "/v1/events?since=earliest").await).await;
+    until("its place is free", async || (hub.metric("first_loads", "").await == 0.0).then_some(())).await;
+    assert_eq!(hub.metric("connections_cut_total", "first_load").await, 2.0);
+    assert_eq!(hub.metric("streams_ended_total", "first_load").await, 1.0);
+
+    let truth = hub.snapshot().await;
+    let (promise, mut map) = (Promise::new(Start::Earliest), Map::new());
+    let came = futures_util::stream::iter([Ok(bytes::Bytes::from(events))]);
+    let mut cut = Stream::new(Box::pin(came), promise);
+    while let Got::Event(seen, _) = cut.next().await {
+        fold(&mut map, &seen);
+    }
+    assert!(!map.is_empty() && map.len() < truth.map.len(), "{} revocations, and then it was cut", map.len());
+    let mut stream = hub.resume(cut.into_promise(), Ask::Header).await;
+    stream.follow(&mut map, truth.cursor.seq).await;
+    assert_eq!(map, truth.map);
+    // No connection is cut that has ended its first load, and none that never was one.
+    drop(current);
+    assert_eq!(hub.metric("connections_cut_total", "").await, 2.0);
+    hub.stop().await;
+}
+
+async fn connections_have_a_limit_and_those_that_are_open_go_on(place: &Place) {
+    let mut config = place.config();
+    (config.limits.max_connections, config.limits.max_streams) = (8, 4);
+    let hub = TestHub::start(config, Clock::manual(NOW)).await;
+    let mut stream = hub.stream(Start::Now).await;
+    let mut open = Vec::new();
+    let another = async || {
+        let mut raw = Raw::connect(&hub).await;
+        raw.send("GET /livez HTTP/1.1\r\nHost: hub\r\n\r\n").await;
+        raw.answer().await.map(|answer| (answer.status, raw))
+    };
+    while let Some((status, raw)) = another().await {
+        assert_eq!(status, 200);
+        open.push(raw);
+        assert!(open.len() < 8, "one is the stream's");
+    }
+    // The client of the test keeps some open, too.
+    assert!(open.len() >= 3, "{}", open.len());
+    assert!(another().await.is_none(), "closed without an answer, because there is no room for one");
+    open[0].send("GET /metrics HTTP/1.1\r\nHost: hub\r\n\r\n").await;
+    let metrics = open[0].answer().await.unwrap();
+    assert!(metrics.text().contains("\nrevocation_hub_connections 8\n"), "{}", metrics.text());
+    assert!(metrics.text().contains("\nrevocation_hub_connections_refused_total 2\n"), "{}", metrics.text());
+    let body = token("through what is open").to_string();
+    let head = "POST /v1/revocations HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nContent-Length:";
+    open[1].send(format!("{head} {}\r\n\r\n{body}", body.len())).await;
+    assert_eq!(open[1].answer().await.unwrap().status, 201);
+    stream.until("it arrives", |seen, _| matches!(seen, Seen::Revoked(_)).then_some(())).await;
+    drop(open.pop());
+    until("there is room for one more", async || another().await).await;
+    hub.stop().await;
+}
+
 both_stores!(readers_that_stand_still_are_cut_and_resume_without_a_gap);
 on_sqlite!(
     readers_that_stand_still_cost_little_and_delay_nobody,
     a_slow_reader_that_moves_stays,
     streams_have_a_budget_and_each_client_a_share_of_it,
     first_loads_cannot_starve_live_streams,
+    a_first_load_that_dribbles_does_not_keep_its_place,
+    connections_have_a_limit_and_those_that_are_open_go_on,
     requests_and_large_bodies_have_budgets,
 );

@@ -88,6 +88,25 @@ async fn everything_moves_from_one_store_to_the_other(place: &Place) {
     .await;
 }
 
+/// No hub runs on a database that was restored on another server, so the import gives the log its new epoch.
+async fn an_import_into_a_log_that_has_moved_renews_its_epoch(place: &Place) {
+    let hub = place.hub().await;
+    hub.revoke(&far("there")).await;
+    let before = hub.snapshot().await.cursor;
+    hub.stop().await;
+    let file = place.folder.path().join("log.ndjson");
+    let path = file.to_str().unwrap();
+    good(run(&place.url, &["export", "--output", path]));
+    place.sql("update log set home = 'another server'; delete from revocation; update log set head = 0").await;
+    let imported = run(&place.url, &["import", path]);
+    assert!(String::from_utf8_lossy(&imported.stderr).contains("it has the epoch"));
+    assert_eq!(good(imported), "revoked 1, unchanged 0, lifted 0, expired 0");
+    assert_eq!(good(run(&place.url, &["import", path])), "revoked 0, unchanged 1, lifted 0, expired 0");
+    let after = place.hub().await.snapshot().await;
+    assert_eq!((after.cursor.seq, after.map.len()), (before.seq, 1));
+    assert_ne!(after.cursor.epoch, before.epoch, "the same position means something else");
+}
+
 /// A copy of the file is put back while the hub is down, and its operator says so.
 async fn the_epoch_is_renewed_by_hand(place: &Place) {
     let hub = place.hub().await;
@@ -153,4 +172,4 @@ async fn a_backup_is_restored_and_no_cursor_from_before_is_taken_for_another(pla
 }
 
 both_stores!(the_epoch_is_renewed_by_hand, a_backup_is_restored_and_no_cursor_from_before_is_taken_for_another,);
-on_postgres!(everything_moves_from_one_store_to_the_other);
+on_postgres!(everything_moves_from_one_store_to_the_other, an_import_into_a_log_that_has_moved_renews_its_epoch,);

@@ -367,6 +367,18 @@ pub async fn an_epoch_is_renewed_once_and_remembered(place: &Place) {
     assert_eq!(store.base(&first).await.unwrap(), Some(1));
     assert_eq!(store.base(&second).await.unwrap(), Some(1));
     assert_eq!(store.base(&third).await.unwrap(), None);
+    // However often that happens: a thousand are remembered, those that reach farthest, and the one that is just over.
+    let old: Vec<String> = (0..1010).map(|n| format!("old{n:05}")).collect();
+    let values: Vec<String> = old.iter().map(|epoch| format!("('{epoch}', 1)")).collect();
+    place.sql(&format!("insert into former_epoch (epoch, base) values {}", values.join(", "))).await;
+    place.sql("update log set head = 0").await;
+    store.renew(&third).await.unwrap();
+    let mut known = 0;
+    for epoch in old.iter().map(|epoch| epoch.parse().unwrap()).chain([first, second]) {
+        known += usize::from(store.base(&epoch).await.unwrap().is_some());
+    }
+    assert_eq!(known, 1000);
+    assert_eq!(store.base(&third).await.unwrap(), Some(0));
 }
 
 pub async fn what_was_lost_is_put_back_and_what_was_not_stays(place: &Place) {

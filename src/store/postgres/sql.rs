@@ -176,5 +176,11 @@ pub(super) const RENEW: &str = "with l as (
     ), noted as (
         insert into audit (at, action, source, client, detail, epoch, ids, keys) select $4, 3, $5, $6, $7, $1, '', '' from l
     ) select head from l";
+/// Forgets all but so many of the epochs that are over, and never the one that is just over, $1. Those that reach farthest
+/// stay: for a hub that comes back with one of the others, the log counts as one that never had it, and what is missing is put
+/// back all the same.
+pub(super) const FORGET: &str = "delete from former_epoch where epoch in (
+        select epoch from former_epoch where epoch <> $1 order by base desc offset 1000
+    )";
 pub(super) const EPOCH: &str = "select epoch from log";
 pub(super) const BASE: &str = "select base from former_epoch where epoch = $1";
