@@ -119,7 +119,7 @@ pub fn run(
     rows.push(Row { section: SECTION, ..busy }.remark(format!("{stalled} readers stand still")));
     // Another hub may have other settings.
     let uncut = server.pid.map_or(0, |_| (stalled as u64).saturating_sub(cut));
-    let outcome = Outcome { peak: last, uncut, ended: pool.board.closed() as u64 };
+    let outcome = Outcome { peak: last, uncut, ended: pool.board.closed() };
     Ok((faults, outcome))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lapin::BasicProperties;
 use serde_json::json;
 
 use crate::broker::{Client, Server, next_json, outlet, source, unique, until_linked, values};
@@ -17,9 +18,11 @@ fn message(jti: &str) -> Vec<u8> {
     event.to_string().into_bytes()
 }
 
+/// Publishes messages that outlive the broker.
 async fn publish(client: &Client, jtis: &BTreeSet<String>) {
     for jti in jtis {
-        client.publish("tokenRevocation", "application/json", &message(jti)).await;
+        let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+        client.publish_with("tokenRevocation", &message(jti), properties).await;
     }
 }
 

@@ -32,8 +32,14 @@ pub async fn read(world: World, number: usize, mut rng: StdRng) -> (String, Map)
     let mut goal = world.goal();
     let mut reader = Reader { who, world, promise: Promise::new(Start::Earliest), map: Map::new(), current: None };
     if start == Start::Now {
-        // As a gateway does that loads the list first; the world has just begun, so that every hub answers.
-        let snapshot = reader.world.api(0).snapshot().await;
+        // As a gateway does that loads the list first. The first fault may have come already.
+        let snapshot = loop {
+            let api = reader.world.api(0);
+            if let Ok(Some(snapshot)) = tokio::time::timeout(CLIENT_PATIENCE, api.try_snapshot()).await {
+                break snapshot;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         reader.promise.restart(snapshot.cursor);
         reader.map = snapshot.map.into_values().map(|e| (e["jti"].as_str().unwrap().to_owned(), e)).collect();
     }
