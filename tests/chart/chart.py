@@ -35,15 +35,15 @@ def values(name, **change):
     return merge(yaml.safe_load((VALUES / f"{name}.yaml").read_text()), change)
 
 
-def template(given):
+def template(given, chart=CHART):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(given, file)
         file.flush()
-        return helm("template", "hub", CHART, "--namespace", "identity", "-f", file.name)
+        return helm("template", "hub", chart, "--namespace", "identity", "-f", file.name)
 
 
-def render(name, **change):
-    answer = template(values(name, **change))
+def render(name, chart=CHART, **change):
+    answer = template(values(name, **change), chart)
     assert answer.returncode == 0, answer.stderr
     return [item for item in yaml.safe_load_all(answer.stdout) if item]
 

@@ -7,6 +7,7 @@ commands do is tried in live_test.py, the network policies are in policy_test.py
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -303,6 +304,34 @@ class Rendered(unittest.TestCase):
         self.assertRegex(image(self.all["everything"]), "^example.com/revocation-hub@sha256:[0-9a-f]{64}$")
         cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
         self.assertEqual(version, cargo, "Chart.yaml and Cargo.toml name different versions")
+
+
+class Notes(unittest.TestCase):
+    """What Helm prints after an installation. `helm template` leaves it out, so a copy of the chart has it as an object."""
+
+    def notes(self, name, **change):
+        with tempfile.TemporaryDirectory() as folder:
+            chart = Path(folder) / "chart"
+            shutil.copytree(CHART, chart)
+            shutil.copy(chart / "templates/NOTES.txt", chart / "notes")
+            (chart / "templates/notes.yaml").write_text(
+                'kind: Notes\nmetadata: { name: notes }\ntext: {{ tpl (.Files.Get "notes") . | toJson }}\n')
+            return only(render(name, chart=chart, **change), "Notes")["text"]
+
+    def test_they_say_what_is_missing(self):
+        text = self.notes("postgres")
+        self.assertIn("http://hub-revocation-hub.identity.svc:8080", text)
+        self.assertIn("rollout status deployment/hub-revocation-hub", text)
+        self.assertNotIn("nobody can reach the hub", text)
+        self.assertNotIn("helm test", text)
+        self.assertIn("nobody can reach the hub", self.notes("postgres", networkPolicy={"ingress": {"clients": []}}))
+        self.assertIn("There is one hub", self.notes("postgres", replicas=1))
+        text = self.notes("everything")
+        self.assertIn("/apis/custom.metrics.k8s.io/v1beta1/namespaces/identity/pods/*/revocation_hub_streams", text)
+        self.assertIn("helm test -n identity hub", text)
+        self.assertIn("rollout status statefulset/", self.notes("sqlite"))
+        # A custom metric that the adapter is told to serve.
+        self.assertIn("revocation_hub_streams{", (ROOT / "docs/kubernetes.md").read_text())
 
 
 class Monitoring(unittest.TestCase):

@@ -147,6 +147,27 @@ class Release(unittest.TestCase):
             self.assertIn("revocation-hub/Chart.yaml", archive.getnames())
             self.assertIn("revocation-hub/templates/deployment.yaml", archive.getnames())
 
+    def test_the_debian_package_installs(self):
+        """dpkg puts it into a folder, as into a machine, and takes it away again; the configuration is kept."""
+        deb = self.out / f"revocation-hub_{VERSION}_amd64.deb"
+        self.assertIn("libc6 (>= 2.", run("dpkg-deb", "--field", deb, "Depends").stdout)
+        with tempfile.TemporaryDirectory() as machine:
+            for place in ("updates", "info", "triggers"):
+                (Path(machine) / "var/lib/dpkg" / place).mkdir(parents=True)
+            (Path(machine) / "var/lib/dpkg/status").touch()
+            dpkg = ["dpkg", f"--root={machine}", "--force-not-root", "--force-depends", "--force-script-chrootless", f"--log={machine}/log"]
+            installed = run(*dpkg, "--install", deb)
+            self.assertEqual(installed.returncode, 0, installed.stderr)
+            here = lambda path: Path(machine) / path
+            self.assertEqual(run(here("usr/bin/revocation-hub"), "--version").stdout, f"revocation-hub {VERSION}\n")
+            unit = here("usr/lib/systemd/system/revocation-hub.service").read_text()
+            self.assertIn("\nExecStart=/usr/bin/revocation-hub serve --config /etc/revocation-hub/revocation-hub.toml\n", unit)
+            self.assertTrue(here("etc/revocation-hub/revocation-hub.toml").is_file())
+            removed = run(*dpkg, "--remove", "revocation-hub")
+            self.assertEqual(removed.returncode, 0, removed.stderr)
+            self.assertFalse(here("usr/bin/revocation-hub").exists())
+            self.assertTrue(here("etc/revocation-hub/revocation-hub.toml").is_file())
+
     def test_a_commit_without_a_tag_is_no_release(self):
         tag = run("git", "describe", "--exact-match", "--tags").stdout.strip()
         command = [part for part in self.command(self.folder / "third") if part != "--draft"]
