@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import tomllib
 import unittest
 from pathlib import Path
@@ -295,6 +296,17 @@ class Rendered(unittest.TestCase):
             self.assertEqual(rule["timeouts"], {"request": "0s", "backendRequest": "0s"})
             self.assertEqual(rule["backendRefs"], [
                 {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}])
+
+    def test_the_example_of_the_documentation(self):
+        text = (ROOT / "docs/kubernetes.md").read_text()
+        example = yaml.safe_load(textwrap.dedent(text.split("`values.yaml` of your own:\n\n")[1].split("\nThen\n")[0]))
+        answer = template(example)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        objects = [o for o in yaml.safe_load_all(answer.stdout) if o]
+        # The Secrets that the text before it makes are those that it uses.
+        made = set(re.findall(r"create secret generic (\S+)", text))
+        used = {v["secret"]["secretName"] for _, pod in pods(objects) for v in pod["volumes"] if "secret" in v}
+        self.assertEqual(used, made)
 
     def test_image(self):
         image = lambda objects: hub_pod(objects)["containers"][0]["image"]
