@@ -13,6 +13,8 @@ mod links;
 mod listen;
 mod load;
 mod proxy;
+#[cfg(test)]
+mod reference;
 mod secret;
 #[cfg(test)]
 mod tests;
