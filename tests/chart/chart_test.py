@@ -346,6 +346,76 @@ class Notes(unittest.TestCase):
         self.assertIn("revocation_hub_streams{", (ROOT / "docs/kubernetes.md").read_text())
 
 
+class Tls(unittest.TestCase):
+    """TLS in the pod, and the port for those who look after it."""
+    tls = {"existingSecret": "hub-tls", "clients": {"existingSecret": "client-ca", "certificates": "required"}}
+
+    def toml(self, objects):
+        return tomllib.loads(only(objects, "ConfigMap", "hub-revocation-hub")["data"]["revocation-hub.toml"])
+
+    def test_off(self):
+        objects = render("postgres")
+        self.assertFalse({"tls", "admin"} & set(self.toml(objects)))
+        self.assertEqual(hub_pod(objects)["containers"][0]["startupProbe"]["httpGet"]["scheme"], "HTTP")
+
+    def test_probes_without_a_port_of_their_own(self):
+        objects = render("postgres", tls={"existingSecret": "hub-tls"}, serviceMonitor={"enabled": True})
+        container = hub_pod(objects)["containers"][0]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.assertEqual((container[probe]["httpGet"]["port"], container[probe]["httpGet"]["scheme"]), ("http", "HTTPS"))
+        self.assertEqual(only(objects, "ServiceMonitor")["spec"]["endpoints"][0]["scheme"], "https")
+        self.assertEqual(only(objects, "Service")["spec"]["ports"][0]["appProtocol"], "https")
+
+    def test_everything_is_mounted_and_asked_where_it_is(self):
+        peer = {"podSelector": {"matchLabels": {"app": "prometheus"}}}
+        objects = render("postgres", tls=self.tls, admin={"port": 9090}, serviceMonitor={"enabled": True},
+                         networkPolicy={"ingress": {"clients": [], "monitoring": [peer]}})
+        pod, toml = hub_pod(objects), self.toml(objects)
+        container = pod["containers"][0]
+        mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+        secrets = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
+        for setting, secret in (("certificate_file", "hub-tls"), ("key_file", "hub-tls"), ("client_ca_file", "client-ca")):
+            self.assertEqual(secrets[mounts[str(Path(toml["tls"][setting]).parent)]], secret)
+        self.assertEqual(toml["tls"]["client_certificates"], "required")
+        self.assertEqual(toml["admin"], {"listen": ["0.0.0.0:9090"], "tls": False})
+        self.assertIn({"name": "admin", "containerPort": 9090}, container["ports"])
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.assertEqual((container[probe]["httpGet"]["port"], container[probe]["httpGet"]["scheme"]), ("admin", "HTTP"))
+        service = only(objects, "Service", "hub-revocation-hub-admin")
+        monitor = only(objects, "ServiceMonitor")["spec"]
+        self.assertLessEqual(monitor["selector"]["matchLabels"].items(), service["metadata"]["labels"].items())
+        other = only(objects, "Service", "hub-revocation-hub")
+        self.assertFalse(monitor["selector"]["matchLabels"].items() <= other["metadata"]["labels"].items(), "asked twice")
+        self.assertEqual(monitor["endpoints"][0]["port"], service["spec"]["ports"][0]["name"])
+        self.assertEqual((service["spec"]["clusterIP"], other["spec"]["ports"][0]["name"]), ("None", "http"))
+        self.assertEqual(len(other["spec"]["ports"]), 1, "what is reachable from outside has no other port")
+        policy = only(objects, "NetworkPolicy", "hub-revocation-hub")["spec"]["ingress"]
+        self.assertEqual(policy, [{"from": [peer], "ports": [{"protocol": "TCP", "port": "admin"}]}])
+        for o in objects:
+            if o["kind"] not in FOREIGN:
+                for version in KUBERNETES:
+                    kubernetes_validate.validate(copy.deepcopy(o), version, strict=True)
+
+    def test_refused(self):
+        for text, given in (
+            ("tls.clients.existingSecret needs tls.existingSecret", {"tls": {"clients": {"existingSecret": "a"}}}),
+            ("probes have no certificate", {"tls": self.tls}),
+            ("helm test has no certificate", {"tls": self.tls, "admin": {"port": 9090}, "test": {"existingSecret": "t"}}),
+            ("admin.port and containerPort are the same", {"admin": {"port": 8080}}),
+        ):
+            answer = template(values("postgres", **given))
+            self.assertNotEqual(answer.returncode, 0, text)
+            self.assertIn(text, " ".join(answer.stderr.split()))
+
+    def test_the_test_believes_the_authority(self):
+        pod = only(render("postgres", tls={"existingSecret": "hub-tls"}, test={"existingSecret": "t"}), "Pod")["spec"]
+        env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+        self.assertTrue(env["REVOCATION_HUB_URL"].startswith("https://"))
+        self.assertEqual(env["REVOCATION_HUB_CA_FILE"], "/run/secrets/revocation-hub-ca/ca.crt")
+        ca = next(v["secret"] for v in pod["volumes"] if v["name"] == "ca")
+        self.assertEqual((ca["secretName"], ca["items"]), ("hub-tls", [{"key": "ca.crt", "path": "ca.crt"}]))
+
+
 class Monitoring(unittest.TestCase):
     @classmethod
     def setUpClass(cls):

@@ -95,6 +95,18 @@ class Live(unittest.TestCase):
 
 
 class Commands(Live):
+    def test_tls_and_a_port_for_administration(self):
+        tls = {"existingSecret": "hub-tls", "clients": {"existingSecret": "client-ca"}}
+        file = self.configuration(render("postgres", tls=tls, admin={"port": 9090}))
+        certificate, key = (self.mount(f"/run/secrets/revocation-hub-tls/tls.{end}") for end in ("crt", "key"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=hub", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        self.mount("/run/secrets/revocation-hub-client-ca/ca.crt", certificate.read_text())
+        answer = self.hub("config", "check", file)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertIn("0.0.0.0:8080 with TLS", answer.stdout)
+        self.assertIn("administration on 0.0.0.0:9090\n", answer.stdout)
+
     def test_the_hub_accepts_the_configuration(self):
         for name in SETS:
             answer = self.hub("config", "check", self.configuration(render(name)))

@@ -41,10 +41,11 @@ def array(items):
 
 
 # Settings that the chart sets, and those that hold a secret themselves instead of naming a file.
-NOT_HERE = {"listen", "tls", "database_url", "database_url_file", "migrate_on_start"}
+NOT_HERE = {"listen", "tls", "admin", "database_url", "database_url_file", "migrate_on_start"}
 SECRET = {"password", "token", "secret"}
 # Tables and lists of tables; `bearer` of a client is a table, that of a source or outlet a secret.
-TABLES = {"limits", "store", "audit", "feed", "streams", "proxy", "shutdown", "log", "basic", "webhook", "credentials"}
+TABLES = {"limits", "store", "audit", "feed", "streams", "proxy", "shutdown", "log", "basic", "webhook", "certificate",
+          "credentials"}
 LISTS = {"wso2", "clients", "issuers", "sources", "outlets"}
 # What default.toml has in comments only.
 TYPES = {
@@ -59,7 +60,7 @@ TYPES = {
     "issuers": STRINGS, "audiences": STRINGS, "algorithms": STRINGS, "routing_keys": STRINGS, "subject_claim": STRINGS,
     "events": STRINGS, "cors_origins": STRINGS, "except_sources": STRINGS, "clients": STRINGS,
     "max_token_lifetime": DURATION, "tolerance": DURATION, "interval": DURATION, "timeout": DURATION,
-    "refresh_interval": DURATION, "unknown_key_interval": DURATION,
+    "subject": STRING, "san_dns": STRING, "san_uri": STRING, "san_email": STRING, "san_ip": STRING, "refresh_interval": DURATION, "unknown_key_interval": DURATION,
 }
 REQUIRED = {"clients": ["name", "scopes"], "sources": ["name", "kind"], "outlets": ["name", "kind"], "issuers": ["issuer"]}
 
@@ -174,6 +175,13 @@ def values(hub):
         "config": config,
         "listenAddress": {"type": "string", "minLength": 1},
         "containerPort": {"type": "integer", "minimum": 1024, "maximum": 65535},
+        "tls": closed({
+            "existingSecret": NAME_OR_NONE, "caKey": {"type": "string", "pattern": "^[-._a-zA-Z0-9]*$"},
+            "clients": closed({
+                "existingSecret": NAME_OR_NONE, "key": KEY, "certificates": {"enum": ["optional", "required"]},
+            }),
+        }),
+        "admin": closed({"port": {"anyOf": [{"const": 0}, {"type": "integer", "minimum": 1024, "maximum": 65535}]}}),
         "preStopSleepSeconds": NATURAL,
         "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1},
         "probes": closed({"startup": probe(), "liveness": probe(), "readiness": probe()}),

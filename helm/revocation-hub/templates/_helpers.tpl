@@ -119,8 +119,33 @@ app.kubernetes.io/component: {{ .component }}
 {{- else -}}
 {{- $_ := set $own "database_url_file" (printf "/run/secrets/revocation-hub-database/%s" .Values.database.postgres.key) -}}
 {{- end -}}
+{{- with .Values.tls.existingSecret -}}
+{{- $tls := dict "certificate_file" "/run/secrets/revocation-hub-tls/tls.crt" "key_file" "/run/secrets/revocation-hub-tls/tls.key" -}}
+{{- with $.Values.tls.clients -}}
+{{- if .existingSecret -}}
+{{- $_ := set $tls "client_ca_file" (printf "/run/secrets/revocation-hub-client-ca/%s" .key) -}}
+{{- $_ := set $tls "client_certificates" .certificates -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $own "tls" $tls -}}
+{{- end -}}
+{{- if .Values.admin.port -}}
+{{- $admin := dict "listen" (list (printf "%s:%d" .Values.listenAddress (int64 .Values.admin.port))) -}}
+{{- if .Values.tls.existingSecret -}}{{- $_ := set $admin "tls" false -}}{{- end -}}
+{{- $_ := set $own "admin" $admin -}}
+{{- end -}}
 {{- include "revocation-hub.toml" (merge $own .Values.config) | trim }}
 {{ end -}}
+
+{{/* The port that probes and Prometheus ask, by name. */}}
+{{- define "revocation-hub.adminPort" -}}
+{{- if .Values.admin.port }}admin{{ else }}http{{ end -}}
+{{- end -}}
+
+{{/* How probes speak to that port. */}}
+{{- define "revocation-hub.adminScheme" -}}
+{{- if and .Values.tls.existingSecret (not .Values.admin.port) }}HTTPS{{ else }}HTTP{{ end -}}
+{{- end -}}
 
 {{/* What every container of ours may do: nothing. */}}
 {{- define "revocation-hub.containerSecurity" -}}

@@ -68,6 +68,10 @@ spec:
       ports:
         - name: http
           containerPort: {{ int64 .Values.containerPort }}
+        {{- with .Values.admin.port }}
+        - name: admin
+          containerPort: {{ int64 . }}
+        {{- end }}
       {{- if .Values.preStopSleepSeconds }}
       lifecycle:
         preStop:
@@ -75,13 +79,13 @@ spec:
             seconds: {{ int64 .Values.preStopSleepSeconds }}
       {{- end }}
       startupProbe:
-        httpGet: { path: /livez, port: http }
+        httpGet: { path: /livez, port: {{ include "revocation-hub.adminPort" . }}, scheme: {{ include "revocation-hub.adminScheme" . }} }
         {{- toYaml .Values.probes.startup | nindent 8 }}
       livenessProbe:
-        httpGet: { path: /livez, port: http }
+        httpGet: { path: /livez, port: {{ include "revocation-hub.adminPort" . }}, scheme: {{ include "revocation-hub.adminScheme" . }} }
         {{- toYaml .Values.probes.liveness | nindent 8 }}
       readinessProbe:
-        httpGet: { path: /readyz, port: http }
+        httpGet: { path: /readyz, port: {{ include "revocation-hub.adminPort" . }}, scheme: {{ include "revocation-hub.adminScheme" . }} }
         {{- toYaml .Values.probes.readiness | nindent 8 }}
       {{- with .Values.resources }}
       resources:
@@ -97,6 +101,12 @@ spec:
         - { name: tmp, mountPath: /tmp }
         {{- else }}
         - { name: database, mountPath: /run/secrets/revocation-hub-database, readOnly: true }
+        {{- end }}
+        {{- if .Values.tls.existingSecret }}
+        - { name: tls, mountPath: /run/secrets/revocation-hub-tls, readOnly: true }
+        {{- if .Values.tls.clients.existingSecret }}
+        - { name: client-ca, mountPath: /run/secrets/revocation-hub-client-ca, readOnly: true }
+        {{- end }}
         {{- end }}
         {{- range $i, $name := .Values.secretFiles }}
         - { name: secret-{{ $i }}, mountPath: /run/secrets/revocation-hub/{{ $name }}, readOnly: true }
@@ -126,6 +136,18 @@ spec:
     - name: data
       persistentVolumeClaim:
         claimName: {{ . }}
+    {{- end }}
+    {{- end }}
+    {{- with .Values.tls.existingSecret }}
+    - name: tls
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+    {{- with $.Values.tls.clients.existingSecret }}
+    - name: client-ca
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
     {{- end }}
     {{- end }}
     {{- range $i, $name := .Values.secretFiles }}

@@ -45,6 +45,21 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and $v.tls.clients.existingSecret (not $v.tls.existingSecret) -}}
+{{- fail "tls.clients.existingSecret needs tls.existingSecret: only a hub that speaks TLS can ask for certificates" -}}
+{{- end -}}
+{{- if and $v.tls.clients.existingSecret (eq $v.tls.clients.certificates "required") -}}
+{{- if not $v.admin.port -}}
+{{- fail "tls.clients.certificates=required: probes have no certificate; let them have a port of their own (admin.port)" -}}
+{{- end -}}
+{{- if $v.test.existingSecret -}}
+{{- fail "tls.clients.certificates=required: helm test has no certificate; leave test.existingSecret empty" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (int64 $v.admin.port) (int64 $v.containerPort) -}}
+{{- fail "admin.port and containerPort are the same" -}}
+{{- end -}}
+
 {{- if $v.ingress.enabled -}}
 {{- if not $v.ingress.hosts -}}{{- fail "ingress.hosts is empty: an Ingress without hosts leads nowhere" -}}{{- end -}}
 {{- end -}}
@@ -77,7 +92,7 @@
 {{- end -}}
 
 {{- range $v.extraVolumes -}}
-{{- if regexMatch "^(config|database|migrations|data|tmp|(secret|files)-[0-9]+)$" .name -}}
+{{- if regexMatch "^(config|database|migrations|data|tmp|tls|client-ca|(secret|files)-[0-9]+)$" .name -}}
 {{- fail (printf "extraVolumes: the name %s is the chart's own" .name) -}}
 {{- end -}}
 {{- end -}}
