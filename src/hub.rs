@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{ClientCertificates, Config, ConfigError};
 use crate::feed::{self, Feed};
 use crate::http::Authenticator;
 use crate::http::admission::Admission;
@@ -26,8 +26,9 @@ use crate::metrics::Metrics;
 use crate::origin::Origin;
 use crate::outlets::{self, Outlets};
 use crate::proxy::Proxy;
+use crate::reload::Reloader;
 use crate::revocation::{Cursor, Id};
-use crate::router::router;
+use crate::router::{self, admin_router, router};
 use crate::sources::native::Origins;
 use crate::sources::{self, Defaults, Sources};
 use crate::store::pruner::{self, Pruner};
@@ -60,6 +61,8 @@ pub enum HubError {
 /// A running hub.
 pub struct Hub {
     addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
+    reloader: Arc<Reloader>,
     intake: Intake,
     stop: CancellationToken,
     insist: CancellationToken,
@@ -79,17 +82,18 @@ impl Hub {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
         let identity = Identity::load(&config.tls)?;
+        let admin_identity = match config.admin.tls {
+            Some(false) => None,
+            _ => Identity::load_with(&config.tls, ClientCertificates::Optional)?,
+        };
         if let Some(identity) = &identity {
             for warning in identity.warnings(&config.tls, clock.now()) {
                 tracing::warn!("{warning}");
             }
         }
         let proxy = Proxy::new(&config.proxy)?;
-        let mut listeners = Vec::new();
-        for address in &config.listen {
-            let listener = listen(*address).await.map_err(|source| HubError::Listen { address: *address, source })?;
-            listeners.push(listener);
-        }
+        let listeners = listen_on(&config.listen).await?;
+        let admin_listeners = listen_on(&config.admin.listen).await?;
         let options = store::Options {
             max_connections: config.store.max_connections,
             timeout: config.store.timeout,
@@ -104,9 +108,6 @@ impl Hub {
 
         let skew = seconds(config.clock_skew);
         let metrics = Metrics::new();
-        for (certificate, dates) in identity.iter().flat_map(|identity| &identity.dates) {
-            metrics.tls_not_after.with_label_values(&[certificate]).set(dates.until);
-        }
         let ledger = Ledger::new(&config.wso2_organization);
         let bounds =
             Bounds { max_text: config.limits.max_text, max_reason: config.limits.max_reason, clock_skew: skew };
@@ -194,10 +195,11 @@ impl Hub {
             draining.draining.set(1);
             streams.close();
         });
-        let authenticator = Arc::new(Authenticator::new(&config.clients).with_tokens(issuers.clone(), {
-            let ledger = ledger.clone();
-            Box::new(move |claims| ledger.is_loaded().then(|| ledger.check(claims).is_some()))
-        }));
+        let authenticator =
+            Arc::new(Authenticator::new(&config.clients, clock.clone()).with_tokens(issuers.clone(), {
+                let ledger = ledger.clone();
+                Box::new(move |claims| ledger.is_loaded().then(|| ledger.check(claims).is_some()))
+            }));
         let outlets = Outlets {
             ledger,
             metrics: metrics.clone(),
@@ -217,19 +219,31 @@ impl Hub {
         };
         let origins = Origins { known: config.cloudevents_origins.clone().into(), metrics: metrics.clone() };
         let webhooks = Webhooks::new(&config.clients, store.clone(), body, clock.clone(), metrics.clone());
-        let acceptor = identity.as_ref().map(|tls| Acceptor::new(tls, config.tls.handshake_timeout, metrics.clone()));
+        let (sources, outlets) = (Arc::new(sources), Arc::new(outlets));
+        let administered_elsewhere = !admin_listeners.is_empty();
+        let admin_admission = Admission::new(&config.limits, metrics.clone());
+        let admin_router = admin_router(&authenticator, &sources, &outlets, &audit, admin_admission);
+        let accept = |identity: &Identity| Acceptor::new(identity, config.tls.handshake_timeout, metrics.clone());
+        let acceptor = identity.as_ref().map(accept);
+        let admin_acceptor = admin_identity.as_ref().map(accept);
+        let acceptors = acceptor.iter().map(|acceptor| (acceptor.clone(), None));
+        let lenient = Some(ClientCertificates::Optional);
+        let acceptors = acceptors.chain(admin_acceptor.iter().map(|acceptor| (acceptor.clone(), lenient))).collect();
+        let reloader = Reloader::new(
+            config.clone(),
+            identity.as_ref(),
+            acceptors,
+            authenticator.clone(),
+            webhooks.clone(),
+            metrics.clone(),
+            clock.clone(),
+        );
+        life.spawn("reloader", reloader.clone().watch(config.reload_interval, life.soft.clone()));
+        let parts =
+            router::Parts { authenticator, webhooks, origins, sources, outlets, audit, proxy, administered_elsewhere };
         let server = Server {
             tls: acceptor,
-            router: router(
-                authenticator,
-                webhooks,
-                origins,
-                Arc::new(sources),
-                Arc::new(outlets),
-                audit,
-                &config.wso2,
-                proxy,
-            ),
+            router: router(parts, &config.wso2),
             header_timeout: config.limits.header_timeout,
             stall_timeout: config.limits.stall_timeout,
             connections: Arc::new(Semaphore::new(config.limits.max_connections)),
@@ -240,10 +254,24 @@ impl Hub {
             tasks: life.connections.clone(),
             clock: clock.clone(),
         };
+        let admin_server = Server {
+            router: admin_router,
+            tls: admin_acceptor,
+            // Probes are answered when the others are full, and the other way round.
+            connections: Arc::new(Semaphore::new(config.admin.max_connections)),
+            ..server.clone()
+        };
+        let mut admin_addresses = Vec::new();
+        for (listener, address) in admin_listeners.into_iter().zip(&config.admin.listen) {
+            let address = listener.local_addr().map_err(|source| HubError::Listen { address: *address, source })?;
+            let scheme = if admin_server.tls.is_some() { "https" } else { "http" };
+            tracing::info!("administration on {scheme}://{address}");
+            admin_addresses.push(address);
+            life.spawn("admin listener", admin_server.clone().run(listener));
+        }
         let mut addresses = Vec::new();
-        for listener in listeners {
-            let address =
-                listener.local_addr().map_err(|source| HubError::Listen { address: config.listen[0], source })?;
+        for (listener, address) in listeners.into_iter().zip(&config.listen) {
+            let address = listener.local_addr().map_err(|source| HubError::Listen { address: *address, source })?;
             let scheme = if identity.is_some() { "https" } else { "http" };
             tracing::info!("listening on {scheme}://{address}");
             addresses.push(address);
@@ -252,12 +280,22 @@ impl Hub {
         announce(&config, &*store);
         let (stop, insist) = (life.soft.clone(), life.insist.clone());
         let done = tokio::spawn(life.run(config.shutdown.grace));
-        Ok(Self { addresses, intake, stop, insist, done })
+        Ok(Self { addresses, admin_addresses, reloader, intake, stop, insist, done })
     }
 
     /// The addresses it listens on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses for those who look after it.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
+    }
+
+    /// Reads certificates and clients again.
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
     }
 
     /// The way in for sources that live in this process.
@@ -298,8 +336,14 @@ impl sources::Known for Ledger {
     }
 }
 
-/// Runs a hub until SIGTERM or SIGINT. A second signal cuts what is still open.
-pub async fn serve(config: Config) -> Result<(), HubError> {
+/// Runs a hub until SIGTERM or SIGINT. A second signal cuts what is still open. At SIGHUP the settings are read again with
+/// `again`; see [`crate::reload`].
+pub async fn serve(
+    config: Config,
+    again: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+) -> Result<(), HubError> {
+    // Before it is needed: until somebody listens for it, the signal ends the process.
+    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
     // Before anything else is there, and once for both signals: none is missed, however close they come to each other.
     let mut signals = Signals::new();
     let hub = tokio::select! {
@@ -308,6 +352,16 @@ pub async fn serve(config: Config) -> Result<(), HubError> {
         () = signals.next() => return Ok(()),
     };
     let (stop, insist) = (hub.stop.clone(), hub.insist.clone());
+    let reloader = hub.reloader.clone();
+    let reloading = tokio::spawn(async move {
+        let Ok(mut hangup) = hangup else { return tracing::error!("cannot listen for SIGHUP") };
+        let again = Arc::new(again);
+        while hangup.recv().await.is_some() {
+            let (reloader, again) = (reloader.clone(), again.clone());
+            // What is wrong has been said.
+            let _ = tokio::task::spawn_blocking(move || drop(reloader.reload(again()))).await;
+        }
+    });
     let signals = tokio::spawn(async move {
         signals.next().await;
         tracing::info!("stopping; a second signal cuts what is still open");
@@ -317,6 +371,7 @@ pub async fn serve(config: Config) -> Result<(), HubError> {
     });
     let result = hub.wait().await;
     signals.abort();
+    reloading.abort();
     result
 }
 
@@ -337,6 +392,14 @@ impl Signals {
             _ = interrupt.recv() => {}
         }
     }
+}
+
+async fn listen_on(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, HubError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(listen(*address).await.map_err(|source| HubError::Listen { address: *address, source })?);
+    }
+    Ok(listeners)
 }
 
 async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod origin;
 pub mod outlets;
 pub mod proxy;
+pub mod reload;
 pub mod revocation;
 pub mod router;
 pub mod sources;

@@ -138,6 +138,10 @@ metrics! {
     tls_handshakes_failed: IntCounterVec("tls_handshakes_failed_total", ["reason"]);
     /// When the first certificate of a file expires, Unix seconds, by what it is for: server (tls.certificate_file), client_ca (tls.client_ca_file). No rise weeks before the time has come means that nobody renews it.
     tls_not_after: IntGaugeVec("tls_certificate_not_after_timestamp_seconds", ["certificate"]);
+    /// Times certificates or clients were read again, by outcome (applied, failed). A rise of failed means that what is on disk cannot be used; the log says why.
+    reloads: IntCounterVec("reloads_total", ["outcome"]);
+    /// 1 while certificates or clients on disk cannot be used and the hub goes on with what it had, else 0. A 1 means that the next start fails, or that a certificate is not renewed.
+    reload_failing: IntGauge("reload_failing");
     /// Open connections. A rise towards the limit means that new ones will be closed.
     connections: IntGauge("connections");
     /// Connections closed at once because of the limit. A rise means that gateways cannot connect.

@@ -78,7 +78,8 @@ impl Proxy {
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.timeout)
             .redirect(reqwest::redirect::Policy::none());
-        let client = crate::tls::trust(builder, config.ca_file.as_deref()).map_err(|e| wrong(format!("{e:#}")))?;
+        let client =
+            crate::tls::client::trust(builder, config.ca_file.as_deref()).map_err(|e| wrong(format!("{e:#}")))?;
         let client = client.build().map_err(|e| wrong(e.to_string()))?;
         Ok(Some(Arc::new(Self {
             client,

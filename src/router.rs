@@ -8,10 +8,10 @@ use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, options, post, put};
+use axum::routing::{any, get, options, post, put};
 
 use crate::config::{SourceKind, Wso2};
-use crate::http::admission::{self, Door, HangsUp};
+use crate::http::admission::{self, Admission, Door, HangsUp};
 use crate::http::flow::Flow;
 use crate::http::webhook::{self, Webhooks};
 use crate::http::{Authenticator, Caller, Code, Problem, auth};
@@ -64,19 +64,29 @@ pub const SERVED: &[(&str, &[&str])] = &[
     ("/shared/security/v1/invalidate", &["options", "post"]),
 ];
 
+/// What the interface is made of.
+pub struct Parts {
+    /// Knows who calls.
+    pub authenticator: Arc<Authenticator>,
+    /// Knows who signs.
+    pub webhooks: Arc<Webhooks>,
+    /// Who may deliver CloudEvents.
+    pub origins: Origins,
+    /// The ways in.
+    pub sources: SharedSources,
+    /// The ways out.
+    pub outlets: SharedOutlets,
+    /// Who did what.
+    pub audit: audit::Records,
+    /// The control plane behind.
+    pub proxy: Option<Arc<Proxy>>,
+    /// Whether there is a listener for administration.
+    pub administered_elsewhere: bool,
+}
+
 /// The whole interface of a hub.
-#[expect(clippy::too_many_arguments, reason = "each room is handed over once")]
-pub fn router(
-    authenticator: Arc<Authenticator>,
-    webhooks: Arc<Webhooks>,
-    origins: Origins,
-    sources: SharedSources,
-    outlets: SharedOutlets,
-    records: audit::Records,
-    wso2_paths: &[Wso2],
-    proxy: Option<Arc<Proxy>>,
-) -> Router {
-    let metrics = outlets.metrics.clone();
+pub fn router(parts: Parts, wso2_paths: &[Wso2]) -> Router {
+    let Parts { authenticator, webhooks, origins, sources, outlets, audit, proxy, administered_elsewhere } = parts;
     let door = Door { admission: outlets.admission.clone(), hangs_up: hangs_up(wso2_paths, &sources) };
     let reading = Router::new()
         .route("/v1/revocations", get(snapshot::list))
@@ -90,11 +100,9 @@ pub fn router(
         .route("/v1/revocations", native::publish())
         .route("/v1/revocations/{id}", native::unpublish())
         .route("/v1/sources", get(sources::report::list))
-        .route("/v1/parked", get(parked::list))
-        .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
-        .route("/v1/parked/{number}/replay", post(parked::replay))
         .with_state(sources.clone());
-    let records = Router::new().route("/v1/audit", get(audit::list)).with_state(records);
+    let administration =
+        if administered_elsewhere { elsewhere() } else { administration(&sources, &outlets, &audit, &authenticator) };
     let introspection = introspect::Introspection { outlets: outlets.clone(), authenticator: authenticator.clone() };
     let introspection = Router::new().route("/introspect", post(introspect::introspect)).with_state(introspection);
     let mut foreign = Router::new();
@@ -117,7 +125,6 @@ pub fn router(
     let consent = Router::new().route("/v1/revocations", options(native::consent)).with_state(origins);
     let native = reading
         .merge(writing)
-        .merge(records)
         .route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate))
         .route_layer(from_fn_with_state(webhooks, webhook::sign_in));
     let foreign = foreign
@@ -128,27 +135,80 @@ pub fn router(
     let operating = Router::new()
         .route("/livez", get(operate::livez))
         .route("/readyz", get(operate::readyz))
-        .route("/metrics", get(operate::metrics))
         .route("/openapi.json", get(operate::openapi))
         .route("/", get(page::index))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
-        .with_state(outlets);
+        .with_state(outlets.clone());
 
-    native
+    let all = native
+        .merge(administration)
         .merge(introspection)
         .merge(consent)
         .merge(foreign)
         .merge(served)
         .merge(others)
-        .merge(operating)
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Code::MethodNotAllowed, "this path does not have this method; see the header Allow")
-        })
-        .fallback(|| async { Problem::new(Code::NotFound, "there is nothing here; see /openapi.json") })
-        .layer(from_fn_with_state(door, admission::admit))
-        .layer(from_fn_with_state(metrics, count))
-        .layer(from_fn(version))
+        .merge(operating);
+    finish(all, door, outlets.metrics.clone())
+}
+
+/// The interface for those who look after the hub, on a listener of its own. Its budgets are its own.
+pub fn admin_router(
+    authenticator: &Arc<Authenticator>,
+    sources: &SharedSources,
+    outlets: &SharedOutlets,
+    audit: &audit::Records,
+    admission: Arc<Admission>,
+) -> Router {
+    let seen = Router::new()
+        .route("/v1/outlets", get(outlets::report::list))
+        .route("/v1/status", get(page::status))
+        .with_state(outlets.clone())
+        .merge(Router::new().route("/v1/sources", get(sources::report::list)).with_state(sources.clone()))
+        .route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
+    let operating = Router::new()
+        .route("/livez", get(operate::livez))
+        .route("/readyz", get(operate::readyz))
+        .route("/openapi.json", get(operate::openapi))
+        .with_state(outlets.clone());
+    let all = seen.merge(operating).merge(administration(sources, outlets, audit, authenticator));
+    let door = Door { admission, hangs_up: Arc::new(|_, _| false) };
+    finish(all, door, outlets.metrics.clone())
+}
+
+/// What is served on the listener for administration only, when there is one: what the scope `admin` opens, and metrics.
+fn administration(
+    sources: &SharedSources,
+    outlets: &SharedOutlets,
+    audit: &audit::Records,
+    authenticator: &Arc<Authenticator>,
+) -> Router {
+    let parked = Router::new()
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{number}", get(parked::one).delete(parked::drop))
+        .route("/v1/parked/{number}/replay", post(parked::replay))
+        .with_state(sources.clone())
+        .merge(Router::new().route("/v1/audit", get(audit::list)).with_state(audit.clone()))
+        .route_layer(from_fn_with_state(authenticator.clone(), auth::authenticate));
+    parked.merge(Router::new().route("/metrics", get(operate::metrics)).with_state(outlets.clone()))
+}
+
+/// The same paths on the other addresses then.
+fn elsewhere() -> Router {
+    let paths = ["/metrics", "/v1/audit", "/v1/parked", "/v1/parked/{number}", "/v1/parked/{number}/replay"];
+    let nothing = async || Problem::new(Code::NotFound, "this is served on the addresses of admin.listen only");
+    paths.into_iter().fold(Router::new(), |all, path| all.route(path, any(nothing)))
+}
+
+/// What stands in front of every route.
+fn finish(all: Router, door: Door, metrics: Arc<Metrics>) -> Router {
+    all.method_not_allowed_fallback(|| async {
+        Problem::new(Code::MethodNotAllowed, "this path does not have this method; see the header Allow")
+    })
+    .fallback(|| async { Problem::new(Code::NotFound, "there is nothing here; see /openapi.json") })
+    .layer(from_fn_with_state(door, admission::admit))
+    .layer(from_fn_with_state(metrics, count))
+    .layer(from_fn(version))
 }
 
 fn revoked_jwt(entry: &Wso2) -> String {

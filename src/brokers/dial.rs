@@ -1,21 +1,18 @@
 //! The way to a broker: its address from the URL, TCP, and TLS where the scheme asks for it.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Outlet, Secret, ServerUrl, Source};
+use crate::tls::client::Outward;
 
 /// How long an address may take to answer, TLS included.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,8 +26,8 @@ pub struct Route {
     pub username: Option<String>,
     /// When the URL does not say it.
     pub password: Secret,
-    /// Certificates to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom we believe there and what we show, when that is TLS.
+    pub tls: Outward,
 }
 
 impl From<&Source> for Route {
@@ -39,7 +36,7 @@ impl From<&Source> for Route {
             urls: source.url.clone(),
             username: source.username.clone(),
             password: source.password.clone(),
-            ca_file: source.ca_file.clone(),
+            tls: source.tls(),
         }
     }
 }
@@ -50,7 +47,7 @@ impl From<&Outlet> for Route {
             urls: outlet.url.clone(),
             username: outlet.username.clone(),
             password: outlet.password.clone(),
-            ca_file: outlet.ca_file.clone(),
+            tls: outlet.tls(),
         }
     }
 }
@@ -101,7 +98,7 @@ impl Route {
         stream.set_nodelay(true)?;
         let wire: Box<dyn Wire> = if tls {
             let name = ServerName::try_from(host.clone()).context("the host's name cannot stand in a certificate")?;
-            let connector = TlsConnector::from(Arc::new(trust(self.ca_file.as_deref())?));
+            let connector = TlsConnector::from(Arc::new(self.tls.config()?));
             Box::new(connector.connect(name, stream).await.context("no TLS")?)
         } else {
             Box::new(stream)
@@ -119,19 +116,4 @@ impl Route {
             host,
         })
     }
-}
-
-/// Trust in the certificates of a file, or in those of the system.
-fn trust(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let Some(file) = ca_file else { return Ok(builder.with_platform_verifier()?.with_no_client_auth()) };
-    let mut roots = RootCertStore::empty();
-    let certificates =
-        CertificateDer::pem_file_iter(file).with_context(|| format!("cannot read {}", file.display()))?;
-    for certificate in certificates {
-        roots.add(certificate.with_context(|| format!("{} is no list of certificates", file.display()))?)?;
-    }
-    anyhow::ensure!(!roots.is_empty(), "there is no certificate in {}", file.display());
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

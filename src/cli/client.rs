@@ -1,16 +1,18 @@
 //! The HTTP client that all client commands share: where the hub is, who is asking, and what went wrong in words.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::output::plain;
 use crate::config::{ConfigError, Secret};
+use crate::tls::client::Outward;
 
 /// Where the hub is and how we prove who we are. Secrets come from files or the environment only: a command line can be
 /// read by everyone on the machine.
@@ -35,6 +37,15 @@ pub struct Connection {
     /// File with a bearer token, instead of --user; REVOCATION_HUB_BEARER may hold the token itself
     #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_BEARER_FILE", hide_env_values = true)]
     pub bearer_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the system's, when the address is https://
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_CA_FILE", hide_env_values = true)]
+    pub ca_file: Option<PathBuf>,
+    /// A certificate (PEM) to show, for a hub that knows its clients by theirs; with --key-file
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_CERT_FILE", hide_env_values = true, requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// The private key (PEM) of --cert-file
+    #[arg(long, value_name = "FILE", env = "REVOCATION_HUB_KEY_FILE", hide_env_values = true, requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Why a request was not done.
@@ -101,7 +112,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.said())?;
         match self.status {
-            401 => f.write_str("; say who you are with --bearer-file, or --user and --password-file"),
+            401 => f.write_str("; say who you are with --bearer-file, --user and --password-file, or --cert-file"),
             403 => f.write_str("; this client lacks a scope or the issuer, see [[clients]] of the hub"),
             _ => Ok(()),
         }
@@ -130,6 +141,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 impl Connection {
     /// Reads the files of secrets and sets the client up; connects to nothing yet.
     pub fn client(&self) -> anyhow::Result<Client> {
+        self.client_with(|builder| builder)
+    }
+
+    /// Whether the address is on this machine.
+    pub fn is_here(&self) -> bool {
+        let host = Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// The same with an HTTP client that somebody has a say in.
+    pub fn client_with(&self, also: impl FnOnce(ClientBuilder) -> ClientBuilder) -> anyhow::Result<Client> {
         let bad_url = |why: &str| setting("--url", format!("\"{}\" {why}; write http://HOST:PORT", plain(&self.url)));
         let url = Url::parse(&self.url).map_err(|_| bad_url("is not a URL"))?;
         if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
@@ -148,8 +171,13 @@ impl Connection {
         if url.scheme() == "http" {
             // Without TLS the system's certificates are not needed, and a small container may have none.
             builder = builder.tls_certs_only([]);
+        } else {
+            let (ca_file, certificate_file, key_file) =
+                (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
+            let tls = Outward { ca_file, certificate_file, key_file };
+            builder = tls.http(builder).map_err(|why| setting("--ca-file, --cert-file", format!("{why:#}")))?;
         }
-        let http = builder.build().context("cannot set up the HTTP client")?;
+        let http = also(builder).build().context("cannot set up the HTTP client")?;
         Ok(Client { http, base: url.as_str().trim_end_matches('/').into(), login: self.login()? })
     }
 
@@ -209,7 +237,7 @@ impl Client {
         self.bare(method, path).timeout(TIMEOUT)
     }
 
-    fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
@@ -245,6 +273,11 @@ impl Client {
         let base = &self.base;
         let message = if error.is_timeout() {
             format!("{base} did not answer in time")
+        } else if error.is_connect() && innermost(error).contains("certificate") {
+            format!(
+                "no TLS with {base}: {}; --ca-file names whom to believe, --cert-file what to show",
+                innermost(error)
+            )
         } else if error.is_connect() {
             format!(
                 "cannot connect to {base}: {}; is a hub running there? `revocation-hub serve` starts one, --url names another",
@@ -279,7 +312,28 @@ mod tests {
     use super::*;
 
     fn connection(url: &str) -> Connection {
-        Connection { url: url.into(), user: None, password_file: None, bearer_file: None }
+        Connection {
+            url: url.into(),
+            user: None,
+            password_file: None,
+            bearer_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+
+    #[test]
+    fn what_is_on_this_machine_is_known() {
+        for (url, here) in [
+            ("https://127.0.0.1:9443", true),
+            ("https://[::1]:9443", true),
+            ("https://localhost", true),
+            ("https://localhost.example.com", false),
+            ("https://10.0.0.1", false),
+        ] {
+            assert_eq!(connection(url).is_here(), here, "{url}");
+        }
     }
 
     #[test]

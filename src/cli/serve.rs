@@ -36,7 +36,7 @@ Examples:
   revocation-hub config check revocation-hub.toml";
 
 /// Where the settings come from.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Source {
     /// The configuration file (TOML); `config default` prints a commented one
     #[arg(long, short, value_name = "FILE", env = "REVOCATION_HUB_CONFIG", hide_env_values = true)]
@@ -85,7 +85,7 @@ fn database_url(text: &str) -> Result<DatabaseUrl, std::convert::Infallible> {
 }
 
 /// Options of `serve`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     source: Source,
@@ -121,9 +121,10 @@ impl ServeArgs {
 
 /// Runs the hub until it is told to end.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let again = args.clone();
     let config = args.load()?;
     crate::logging::start(&config.log)?;
-    crate::hub::serve(config).await.map_err(|error| match error {
+    crate::hub::serve(config, move || again.clone().load()).await.map_err(|error| match error {
         // Unwrapped, because the exit code goes by the kind of error.
         HubError::Config(error) => error.into(),
         HubError::Store(error) => error.into(),
@@ -157,6 +158,11 @@ pub fn config(command: ConfigCommand) -> anyhow::Result<()> {
     let identity = Identity::load(&config.tls)?;
     let with = if identity.is_some() { " with TLS" } else { "" };
     output::line(&format!("listens on {}{with}", addresses.join(", ")))?;
+    if !config.admin.listen.is_empty() {
+        let addresses: Vec<String> = config.admin.listen.iter().map(SocketAddr::to_string).collect();
+        let with = if identity.is_some() && config.admin.tls != Some(false) { " with TLS" } else { "" };
+        output::line(&format!("administration on {}{with}", addresses.join(", ")))?;
+    }
     if let Some(identity) = &identity {
         for warning in identity.warnings(&config.tls, Clock::system().now()) {
             output::line(&format!("warning: {warning}"))?;

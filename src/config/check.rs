@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::Config;
-use super::clients::Client;
+use super::clients::{CertificateName, Client, Shown};
 use super::error::ConfigError;
 use super::links::SourceKind;
 use crate::formats::signature::Key;
@@ -45,14 +45,18 @@ impl Config {
             return Err(ConfigError::invalid("listen", "is empty; give at least one address, such as 127.0.0.1:8080"));
         }
         let mut seen = HashSet::new();
-        for address in &self.listen {
+        let both = self.listen.iter().map(|address| ("listen", address));
+        for (key, address) in both.chain(self.admin.listen.iter().map(|address| ("admin.listen", address))) {
             // Port 0 is "any free port", of which there can be several.
             if address.port() != 0 && !seen.insert(address) {
-                return Err(ConfigError::invalid("listen", format!("{address} is given twice")));
+                return Err(ConfigError::invalid(key, format!("{address} is given twice")));
             }
             if !self.has_credentials() && !address.ip().to_canonical().is_loopback() {
-                return Err(ConfigError::OpenToTheNetwork(*address));
+                return Err(ConfigError::OpenToTheNetwork { key, address: *address });
             }
+        }
+        if self.admin.tls == Some(true) && self.tls.files().is_none() {
+            return Err(ConfigError::invalid("admin.tls", "true needs tls.certificate_file and tls.key_file"));
         }
         Ok(())
     }
@@ -83,6 +87,7 @@ impl Config {
             not_zero(key, duration)?;
         }
         let counts = [
+            ("admin.max_connections", self.admin.max_connections),
             ("limits.max_body_bytes", self.limits.max_body_bytes),
             ("limits.max_items", self.limits.max_items),
             ("limits.max_connections", self.limits.max_connections),
@@ -236,6 +241,7 @@ impl Config {
         let mut names = HashSet::new();
         let mut usernames: HashMap<&str, &str> = HashMap::new();
         let mut tokens: HashMap<&str, &str> = HashMap::new();
+        let mut shown: Vec<(&str, Shown)> = Vec::new();
         for (i, client) in self.clients.iter().enumerate() {
             if client.name.is_empty() || client.name.len() > 64 || client.name.chars().any(char::is_control) {
                 let message = "must have 1 to 64 bytes without control characters";
@@ -251,6 +257,19 @@ impl Config {
             {
                 let message = format!("\"{}\" is also the user name of client \"{other}\"", basic.username);
                 return Err(of_client(client, "basic.username", message));
+            }
+            if let Some(Ok(name)) = client.certificate.as_ref().map(CertificateName::name) {
+                if self.tls.client_ca_file.is_none() {
+                    return Err(of_client(
+                        client,
+                        "certificate",
+                        "needs tls.client_ca_file, else nobody is asked for one",
+                    ));
+                }
+                if let Some((other, _)) = shown.iter().find(|(_, shown)| *shown == name) {
+                    return Err(of_client(client, "certificate", format!("client \"{other}\" has the same one")));
+                }
+                shown.push((&client.name, name));
             }
             if let Some(bearer) = &client.bearer
                 && let Some(other) = tokens.insert(bearer.token.expose(), &client.name)
@@ -288,11 +307,16 @@ fn check_client(client: &Client) -> Result<(), ConfigError> {
     if let Some(lifetime) = client.max_token_lifetime {
         not_zero(&format!("clients \"{}\": max_token_lifetime", client.name), lifetime)?;
     }
-    if client.basic.is_none() && client.bearer.is_none() && client.webhook.is_none() {
+    let none = client.basic.is_none() && client.bearer.is_none() && client.certificate.is_none();
+    if none && client.webhook.is_none() {
         return refused(
             "credentials",
-            "there are none; add basic = { username, password_file }, bearer = { token_file } or webhook = { secret_file }",
+            "there are none; add basic = { username, password_file }, bearer = { token_file }, certificate = { subject } or \
+             webhook = { secret_file }",
         );
+    }
+    if let Some(Err(why)) = client.certificate.as_ref().map(CertificateName::name) {
+        return refused("certificate", why);
     }
     if let Some(webhook) = &client.webhook {
         if webhook.keys().next().is_none() {

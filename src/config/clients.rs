@@ -1,6 +1,7 @@
 //! `[[clients]]`: who may do what, and how they prove who they are.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use super::duration;
 use super::secret::Secret;
 use crate::formats::signature::Style;
+use crate::tls::certificate::{self, AlternativeName, ClientCertificate};
 
 /// One client: a gateway that reads, an STS that publishes, a person who does both.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Client {
     /// A bearer token.
     #[serde(default)]
     pub bearer: Option<Bearer>,
+    /// A certificate that it shows (mutual TLS).
+    #[serde(default)]
+    pub certificate: Option<CertificateName>,
     /// Signatures of its webhooks.
     #[serde(default)]
     pub webhook: Option<Webhook>,
@@ -62,6 +67,66 @@ pub struct Bearer {
     /// The file the token was read from.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
+}
+
+/// What the certificate of a client is called: exactly one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateName {
+    /// The whole subject, as RFC 4514 writes it: `CN=gateway,O=Example`.
+    pub subject: Option<String>,
+    /// A DNS name among the alternative names.
+    pub san_dns: Option<String>,
+    /// A URI among them, such as a SPIFFE ID.
+    pub san_uri: Option<String>,
+    /// A mailbox among them.
+    pub san_email: Option<String>,
+    /// An address among them.
+    pub san_ip: Option<IpAddr>,
+}
+
+/// One name, in the spelling that names are compared in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The subject.
+    Subject(String),
+    /// Another name.
+    Alternative(AlternativeName),
+}
+
+impl CertificateName {
+    /// The name, or what is wrong with it.
+    pub fn name(&self) -> Result<Shown, &'static str> {
+        use AlternativeName::{Dns, Email, Ip, Uri};
+        let subject = self.subject.as_deref().map(|text| certificate::subject(text).map(Shown::Subject));
+        let alternative = |name: Option<AlternativeName>| name.map(|name| Some(Shown::Alternative(name)));
+        let all = [
+            subject,
+            alternative(self.san_dns.as_ref().map(|name| Dns(name.to_ascii_lowercase()))),
+            alternative(self.san_uri.clone().map(Uri)),
+            alternative(self.san_email.clone().map(Email)),
+            alternative(self.san_ip.map(Ip)),
+        ];
+        let mut given = all.into_iter().flatten();
+        let first = given.next().ok_or("names nothing; give subject, san_dns, san_uri, san_email or san_ip")?;
+        if given.next().is_some() {
+            return Err("names more than one thing; give one of subject, san_dns, san_uri, san_email and san_ip");
+        }
+        match first.ok_or("subject is not one that RFC 4514 knows; it looks like CN=gateway,O=Example")? {
+            Shown::Alternative(Dns(text) | Uri(text) | Email(text)) if text.is_empty() => Err("is empty"),
+            name => Ok(name),
+        }
+    }
+}
+
+impl Shown {
+    /// Whether a certificate has this name.
+    pub fn is_of(&self, certificate: &ClientCertificate) -> bool {
+        match self {
+            Shown::Subject(subject) => *subject == certificate.subject,
+            Shown::Alternative(name) => certificate.names.contains(name),
+        }
+    }
 }
 
 /// How a client signs its webhooks.

@@ -10,7 +10,8 @@ use super::error::ConfigError;
 pub const PREFIX: &str = "REVOCATION_HUB_";
 
 /// Variables of the client commands and of `--config`; they are not settings of the daemon.
-const NOT_SETTINGS: [&str; 7] = ["CONFIG", "URL", "USER", "PASSWORD", "PASSWORD_FILE", "BEARER", "BEARER_FILE"];
+const NOT_SETTINGS: [&str; 10] =
+    ["CONFIG", "URL", "USER", "PASSWORD", "PASSWORD_FILE", "BEARER", "BEARER_FILE", "CA_FILE", "CERT_FILE", "KEY_FILE"];
 
 /// The variable, one of `names`, that a path of settings came from.
 pub(super) fn variable(path: &[String], names: &[String]) -> String {
@@ -128,6 +129,9 @@ mod tests {
             "PASSWORD_FILE",
             "BEARER",
             "BEARER_FILE",
+            "CA_FILE",
+            "CERT_FILE",
+            "KEY_FILE",
             "CONFIG",
         ]
         .map(|name| (OsString::from(format!("{PREFIX}{name}")), OsString::from("x")));

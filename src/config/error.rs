@@ -52,10 +52,15 @@ pub enum ConfigError {
     },
     /// Anyone who can reach the address could revoke every token.
     #[error(
-        "listen: {0} can be reached from other machines and no client is configured, so anyone could revoke tokens; \
+        "{key}: {address} can be reached from other machines and no client is configured, so anyone could revoke tokens; \
          add [[clients]] with credentials (see `revocation-hub config default`) or listen on 127.0.0.1 or [::1]"
     )]
-    OpenToTheNetwork(SocketAddr),
+    OpenToTheNetwork {
+        /// The setting.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
 }
 
 impl ConfigError {

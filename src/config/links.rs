@@ -13,6 +13,7 @@ use super::secret::{DatabaseUrl, Secret};
 use crate::formats::set::OPTIONAL_EVENTS;
 use crate::formats::subject::Named;
 pub use crate::formats::wso2::translate::Untyped;
+use crate::tls::client::Outward;
 
 /// A URL that can hold a password; `{}` and `{:?}` print `***` in its place.
 pub type ServerUrl = DatabaseUrl;
@@ -43,15 +44,15 @@ kinds! {
     /// What a source is.
     SourceKind {
         /// A consumer of an AMQP 0-9-1 broker (RabbitMQ, WSO2).
-        Amqp = "amqp": ["url", "username", "password", "ca_file", "exchange", "routing_keys", "queue", "prefetch", "untyped"];
+        Amqp = "amqp": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "exchange", "routing_keys", "queue", "prefetch", "untyped"];
         /// A receiver of an AMQP 1.0 broker (Artemis, Qpid, Azure Service Bus, RabbitMQ).
-        Amqp1 = "amqp1": ["url", "username", "password", "ca_file", "destination", "subscription", "client_id", "prefetch", "untyped"];
+        Amqp1 = "amqp1": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "destination", "subscription", "client_id", "prefetch", "untyped"];
         /// A subscriber of a STOMP 1.2 broker (ActiveMQ).
-        Stomp = "stomp": ["url", "username", "password", "ca_file", "destination", "subscription", "client_id", "prefetch", "untyped"];
+        Stomp = "stomp": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "destination", "subscription", "client_id", "prefetch", "untyped"];
         /// WSO2's `POST …/notify`.
         Wso2Notify = "wso2_notify": ["base_path", "untyped"];
         /// The list of revoked tokens of a WSO2 API Manager, pulled.
-        Wso2Snapshot = "wso2_snapshot": ["url", "username", "password", "ca_file", "interval", "timeout", "untyped"];
+        Wso2Snapshot = "wso2_snapshot": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "interval", "timeout", "untyped"];
         /// The etcd v2 keys interface, as the STS of WSO2 writes it and Microgateway reads it.
         Etcd = "etcd": ["directory", "untyped"];
         /// ActiveMQ's `POST /api/message/…`.
@@ -61,7 +62,7 @@ kinds! {
         /// Security Event Tokens by push (RFC 8935), with the events of SSF, CAEP and RISC.
         SsfPush = "ssf_push": ["path", "transmitter", "audiences", "subject_claim", "events", "clients"];
         /// Security Event Tokens by poll (RFC 8936): the hub asks.
-        SsfPoll = "ssf_poll": ["url", "bearer", "ca_file", "transmitter", "audiences", "subject_claim", "events"];
+        SsfPoll = "ssf_poll": ["url", "bearer", "ca_file", "certificate_file", "key_file", "transmitter", "audiences", "subject_claim", "events"];
         /// OpenID Connect Back-Channel Logout 1.0.
         BackchannelLogout = "backchannel_logout": ["path", "audiences", "tokens_have_sid"];
         /// Global Token Revocation (draft-parecki-oauth-global-token-revocation).
@@ -75,13 +76,13 @@ kinds! {
     /// What an outlet is.
     OutletKind {
         /// A publisher to an AMQP 0-9-1 broker (RabbitMQ, WSO2).
-        Amqp = "amqp": ["url", "username", "password", "ca_file", "exchange", "routing_keys"];
+        Amqp = "amqp": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "exchange", "routing_keys"];
         /// A sender to an AMQP 1.0 broker (Artemis, Qpid, Azure Service Bus, RabbitMQ).
-        Amqp1 = "amqp1": ["url", "username", "password", "ca_file", "destination"];
+        Amqp1 = "amqp1": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "destination"];
         /// A sender to a STOMP 1.2 broker (ActiveMQ).
-        Stomp = "stomp": ["url", "username", "password", "ca_file", "destination"];
+        Stomp = "stomp": ["url", "username", "password", "ca_file", "certificate_file", "key_file", "destination"];
         /// An operation of an Azure API Management (or any) gateway that is called for each revocation.
-        Apim = "apim": ["url", "bearer", "username", "password", "ca_file"];
+        Apim = "apim": ["url", "bearer", "username", "password", "ca_file", "certificate_file", "key_file"];
     }
 }
 
@@ -126,6 +127,12 @@ pub struct Source {
     /// PEM certificates to trust instead of the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// A certificate (PEM) to show.
+    #[serde(default)]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
     /// AMQP 0-9-1: the exchange to bind to.
     #[serde(default)]
     pub exchange: Option<String>,
@@ -223,6 +230,12 @@ pub struct Outlet {
     /// PEM certificates to trust instead of the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// A certificate (PEM) to show.
+    #[serde(default)]
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
     /// AMQP 0-9-1: the exchange to publish to.
     #[serde(default)]
     pub exchange: Option<String>,
@@ -301,6 +314,8 @@ impl Source {
             ("username", self.username.is_some()),
             ("password", password),
             ("ca_file", self.ca_file.is_some()),
+            ("certificate_file", self.certificate_file.is_some()),
+            ("key_file", self.key_file.is_some()),
             ("exchange", self.exchange.is_some()),
             ("routing_keys", self.routing_keys.is_some()),
             ("queue", self.queue.is_some()),
@@ -328,6 +343,15 @@ impl Source {
         .collect()
     }
 
+    /// The files of its connection.
+    pub fn tls(&self) -> Outward {
+        Outward {
+            ca_file: self.ca_file.clone(),
+            certificate_file: self.certificate_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
     /// What is wrong with it, as setting and message.
     pub(super) fn complaint(&self) -> Option<(String, String)> {
         let kind = self.kind.name();
@@ -338,6 +362,9 @@ impl Source {
         let needs_url = self.kind.settings().contains(&"url");
         if let Some(complaint) = complain_of_urls(needs_url, &self.url, self.schemes()) {
             return Some(("url".into(), complaint));
+        }
+        if let Some(complaint) = complain_of_files(&self.tls()) {
+            return Some(complaint);
         }
         if self.issuers.as_ref().is_some_and(|all| all.is_empty() || all.iter().any(String::is_empty)) {
             return Some(("issuers".into(), "names no issuer; leave the setting out to allow all".into()));
@@ -431,6 +458,15 @@ impl Outlet {
         .collect()
     }
 
+    /// The files of its connection.
+    pub fn tls(&self) -> Outward {
+        Outward {
+            ca_file: self.ca_file.clone(),
+            certificate_file: self.certificate_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
     /// What is wrong with it, as setting and message.
     pub(super) fn complaint(&self) -> Option<(String, String)> {
         if let Some(setting) = self.given().into_iter().find(|s| !self.kind.settings().contains(s)) {
@@ -444,6 +480,9 @@ impl Outlet {
         if let Some(complaint) = complain_of_urls(true, &self.url, schemes) {
             return Some(("url".into(), complaint));
         }
+        if let Some(complaint) = complain_of_files(&self.tls()) {
+            return Some(complaint);
+        }
         if self.routing_keys.as_ref().is_some_and(Vec::is_empty) {
             return Some(("routing_keys".into(), "is empty; leave it out for the defaults".into()));
         }
@@ -453,6 +492,14 @@ impl Outlet {
 
 fn not_of(kind: &str, settings: &[&str]) -> String {
     format!("does not go with kind \"{kind}\", which has {}", settings.join(", "))
+}
+
+fn complain_of_files(tls: &Outward) -> Option<(String, String)> {
+    match (&tls.certificate_file, &tls.key_file) {
+        (Some(_), None) => Some(("key_file".into(), "is missing; it holds the private key of certificate_file".into())),
+        (None, Some(_)) => Some(("certificate_file".into(), "is missing; it holds the certificate of key_file".into())),
+        _ => None,
+    }
 }
 
 fn complain_of_urls(needed: bool, urls: &[ServerUrl], schemes: &[&str]) -> Option<String> {

@@ -58,11 +58,34 @@ impl Config {
 
     /// Replaces each `…_file` twin by what the file says.
     fn read_secret_files(&mut self) -> Result<(), ConfigError> {
-        let read =
-            |key: String, path: &PathBuf| Secret::read(path).map_err(|message| ConfigError::invalid(key, message));
         if let Some(path) = &self.database_url_file {
-            self.database_url = DatabaseUrl::new(read("database_url_file".into(), path)?.expose());
+            self.database_url = DatabaseUrl::new(secret("database_url_file".into(), path)?.expose());
         }
+        self.read_client_files()?;
+        if let Some(path) = &self.proxy.password_file {
+            only_one(&self.proxy.password, "proxy.password_file", "password")?;
+            self.proxy.password = secret("proxy.password_file".into(), path)?;
+        }
+        self.read_link_files()
+    }
+
+    /// Reads the files of the clients' secrets once more.
+    pub(crate) fn read_client_files_again(&mut self) -> Result<(), ConfigError> {
+        for client in &mut self.clients {
+            if let Some(basic) = client.basic.as_mut().filter(|basic| basic.password_file.is_some()) {
+                basic.password = Secret::default();
+            }
+            if let Some(bearer) = client.bearer.as_mut().filter(|bearer| bearer.token_file.is_some()) {
+                bearer.token = Secret::default();
+            }
+            if let Some(webhook) = client.webhook.as_mut().filter(|webhook| webhook.secret_file.is_some()) {
+                webhook.secret = Secret::default();
+            }
+        }
+        self.read_client_files()
+    }
+
+    fn read_client_files(&mut self) -> Result<(), ConfigError> {
         for client in &mut self.clients {
             let name = &client.name;
             if let Some(basic) = &mut client.basic
@@ -70,34 +93,34 @@ impl Config {
             {
                 let key = format!("clients \"{name}\": basic.password_file");
                 only_one(&basic.password, &key, "password")?;
-                basic.password = read(key, path)?;
+                basic.password = secret(key, path)?;
             }
             if let Some(bearer) = &mut client.bearer
                 && let Some(path) = &bearer.token_file
             {
                 let key = format!("clients \"{name}\": bearer.token_file");
                 only_one(&bearer.token, &key, "token")?;
-                bearer.token = read(key, path)?;
+                bearer.token = secret(key, path)?;
             }
             if let Some(webhook) = &mut client.webhook
                 && let Some(path) = &webhook.secret_file
             {
                 let key = format!("clients \"{name}\": webhook.secret_file");
                 only_one(&webhook.secret, &key, "secret")?;
-                webhook.secret = read(key, path)?;
+                webhook.secret = secret(key, path)?;
             }
         }
-        if let Some(path) = &self.proxy.password_file {
-            only_one(&self.proxy.password, "proxy.password_file", "password")?;
-            self.proxy.password = read("proxy.password_file".into(), path)?;
-        }
+        Ok(())
+    }
+
+    fn read_link_files(&mut self) -> Result<(), ConfigError> {
         let sources = self.sources.iter_mut().map(|s| ("sources", &s.name, &mut s.password, &s.password_file));
         let outlets = self.outlets.iter_mut().map(|o| ("outlets", &o.name, &mut o.password, &o.password_file));
         for (room, name, password, file) in sources.chain(outlets) {
             if let Some(path) = file {
                 let key = format!("{room} \"{name}\": password_file");
                 only_one(password, &key, "password")?;
-                *password = read(key, path)?;
+                *password = secret(key, path)?;
             }
         }
         let sources = self.sources.iter_mut().map(|s| ("sources", &s.name, &mut s.bearer, &s.bearer_file));
@@ -106,11 +129,15 @@ impl Config {
             if let Some(path) = file {
                 let key = format!("{room} \"{name}\": bearer_file");
                 only_one(bearer, &key, "bearer")?;
-                *bearer = read(key, path)?;
+                *bearer = secret(key, path)?;
             }
         }
         Ok(())
     }
+}
+
+fn secret(key: String, path: &PathBuf) -> Result<Secret, ConfigError> {
+    Secret::read(path).map_err(|message| ConfigError::invalid(key, message))
 }
 
 fn only_one(twin: &Secret, key: &str, name: &str) -> Result<(), ConfigError> {

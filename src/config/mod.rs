@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use clients::{Basic, Bearer, Client, Scope};
+pub use clients::{Basic, Bearer, CertificateName, Client, Scope, Shown};
 pub use duration::parse as parse_duration;
 pub use environment::PREFIX;
 pub use error::ConfigError;
@@ -35,7 +35,7 @@ pub use links::{Format, Outlet, OutletKind, ServerUrl, Source, SourceKind, Start
 pub use load::Overrides;
 pub use proxy::Proxy;
 pub use secret::{DatabaseUrl, Secret};
-pub use tls::{ClientCertificates, Tls};
+pub use tls::{Admin, ClientCertificates, Tls};
 
 /// The commented default file, which is the manual.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
@@ -72,6 +72,11 @@ pub struct Config {
     pub cloudevents_origins: Vec<String>,
     /// TLS on the addresses of `listen`.
     pub tls: Tls,
+    /// A listener for those who look after the hub.
+    pub admin: Admin,
+    /// How often files of certificates and of clients' secrets are looked at; never when zero.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub reload_interval: Duration,
     /// Limits on what comes in.
     pub limits: Limits,
     /// The database connections and the housekeeping.
@@ -276,6 +281,8 @@ impl Default for Config {
             wso2_organization: "carbon.super".into(),
             cloudevents_origins: Vec::new(),
             tls: Tls::default(),
+            admin: Admin::default(),
+            reload_interval: 10 * SECOND,
             limits: Limits::default(),
             store: Store::default(),
             audit: Audit::default(),

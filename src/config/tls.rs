@@ -1,11 +1,13 @@
-//! `[tls]`: what the hub shows to those who connect, and what they have to show.
+//! `[tls]`: what the hub shows to those who connect, and what they have to show. `[admin]`: a listener of its own for those
+//! who look after the hub.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::duration;
+use super::{duration, listen};
 
 /// TLS on the addresses of `listen`. Off while no certificate is named.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -22,6 +24,25 @@ pub struct Tls {
     /// How long a handshake may take.
     #[serde(deserialize_with = "duration::deserialize")]
     pub handshake_timeout: Duration,
+}
+
+/// A listener for those who look after the hub. Off while it has no address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens.
+    #[serde(deserialize_with = "listen::deserialize")]
+    pub listen: Vec<SocketAddr>,
+    /// Whether it speaks TLS; as `listen` does when absent.
+    pub tls: Option<bool>,
+    /// Open connections to it.
+    pub max_connections: usize,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: Vec::new(), tls: None, max_connections: 100 }
+    }
 }
 
 /// Whether clients have to show a certificate of `client_ca_file`.

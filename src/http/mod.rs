@@ -13,5 +13,5 @@ pub mod server;
 pub mod via;
 pub mod webhook;
 
-pub use auth::{Authenticator, Caller};
+pub use auth::{Authenticator, Caller, Presented};
 pub use problem::{Code, Problem};

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::auth::{Authenticator, Caller};
+use super::auth::{Authenticator, Caller, Presented};
 use super::body::{self, BodyBounds};
 use super::problem::{Code, Problem};
 use crate::formats::form::Form;
@@ -106,12 +106,23 @@ pub async fn form(headers: &HeaderMap, body: axum::body::Body, bounds: BodyBound
     Form::read(&bytes).map_err(|error| OAuthError::invalid_request(error.to_string()))
 }
 
-/// The client that sends this form: by its Authorization header, or by `client_id` and `client_secret` in the form.
-pub async fn client(authenticator: &Authenticator, headers: &HeaderMap, form: &Form) -> Result<Caller, OAuthError> {
-    let header = headers.get(header::AUTHORIZATION);
+/// The client that sends this form: by its Authorization header, by `client_id` and `client_secret` in the form, or by its
+/// certificate, which a `client_id` in the form must fit to (RFC 8705 §2).
+pub async fn client(authenticator: &Authenticator, presented: &Presented, form: &Form) -> Result<Caller, OAuthError> {
+    let header = presented.authorization.as_ref();
     let Some(secret) = form.get("client_secret") else {
-        let refused = match authenticator.authenticate(header).await {
-            Ok(caller) => return Ok(caller),
+        let refused = match authenticator.authenticate(presented).await {
+            Ok(caller) => {
+                let named = form.get("client_id").filter(|_| header.is_none() && presented.certificate.is_some());
+                if named.is_some() && caller.account().is_some() && named != caller.client_id.as_deref() {
+                    let description = "the certificate is not that of this client_id";
+                    return Err(OAuthError {
+                        status: StatusCode::UNAUTHORIZED,
+                        ..OAuthError::new("invalid_client", description)
+                    });
+                }
+                return Ok(caller);
+            }
             Err(problem) => problem,
         };
         // RFC 6749 §2.3.1 encodes both halves before RFC 7617 does; most clients leave that out.

@@ -29,6 +29,7 @@ use super::via::Peer;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::tls::accept::Acceptor;
+use crate::tls::certificate::ClientCertificate;
 
 /// A response that is not sent: the connection is closed without a byte instead. For clients that take any HTTP answer
 /// for success.
@@ -81,6 +82,15 @@ pub struct Server {
     pub tasks: TaskTracker,
     /// Tells what time it is, to those who ask by HTTP.
     pub clock: Clock,
+}
+
+/// What requests may know of their connection.
+#[derive(Clone)]
+struct Known {
+    flow: Flow,
+    peer: SocketAddr,
+    /// The certificate of the client.
+    shown: Option<Arc<ClientCertificate>>,
 }
 
 /// An open connection: counted, and with a place among as many as there may be.
@@ -139,7 +149,7 @@ impl Server {
         let stream = Paced::new(stream, self.stall_timeout);
         let open = Open::new(self.metrics.clone(), stream.flow(), place);
         match &self.tls {
-            None => drop(self.tasks.spawn(self.clone().talk(stream, Peer(peer.ip()), open))),
+            None => drop(self.tasks.spawn(self.clone().talk(stream, peer, open, None))),
             Some(tls) => drop(self.tasks.spawn(self.clone().secure(tls.clone(), stream, peer, open))),
         }
     }
@@ -152,21 +162,23 @@ impl Server {
             () = self.stop.cancelled() => return,
         };
         let Some(stream) = stream else { return };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| ClientCertificate::read(chain.first()?));
         // A task of its own, because this one keeps the room that the handshake had for as long as it lives.
-        self.tasks.spawn(self.clone().talk(stream, Peer(peer.ip()), open));
+        self.tasks.spawn(self.clone().talk(stream, peer, open, shown.map(Arc::new)));
     }
 
     /// Requests and answers, one after the other, until the end or until the connection becomes a stream.
-    async fn talk<S>(self: Arc<Self>, stream: S, peer: Peer, open: Open)
+    async fn talk<S>(self: Arc<Self>, stream: S, peer: SocketAddr, open: Open, shown: Option<Arc<ClientCertificate>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let taken = Arc::new(Mutex::new(None));
         // Boxed, because hyper keeps room for this future as long as the connection lives.
         let service = {
-            let (server, flow, taken) = (self.clone(), open.flow.clone(), taken.clone());
+            let known = Known { flow: open.flow.clone(), peer, shown };
+            let (server, taken) = (self.clone(), taken.clone());
             service_fn(move |request: hyper::Request<Incoming>| {
-                Box::pin(answer(server.clone(), flow.clone(), peer, taken.clone(), request))
+                Box::pin(answer(server.clone(), known.clone(), taken.clone(), request))
             })
         };
         let mut connection = http1::Builder::new()
@@ -203,15 +215,17 @@ impl Server {
 
 async fn answer(
     server: Arc<Server>,
-    flow: Flow,
-    peer: Peer,
+    known: Known,
     taken: Arc<Mutex<Option<Takeover>>>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, NoAnswer> {
     let (mut parts, body) = request.into_parts();
     let asked = Asked::of(&parts);
-    parts.extensions.insert(flow.clone());
-    parts.extensions.insert(peer);
+    parts.extensions.insert(known.flow.clone());
+    parts.extensions.insert(Peer(known.peer.ip()));
+    if let Some(shown) = known.shown {
+        parts.extensions.insert(shown);
+    }
     let request = Request::from_parts(parts, Body::new(body));
     let mut response = server.router.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
     if server.stopping.is_cancelled() {
@@ -222,7 +236,7 @@ async fn answer(
     }
     if let Some(stream) = Takeover::of(&mut response, &asked, &server.clock) {
         // An answer to an earlier request of the same connection may still be on its way.
-        flow.open().await;
+        known.flow.open().await;
         *taken.lock() = Some(stream);
         return Err(NoAnswer::TakenOver);
     }

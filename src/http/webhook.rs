@@ -1,8 +1,8 @@
 //! Signed webhooks as credentials: who signs a request with a client's secret is that client. For a sender that can sign but
 //! not send an `Authorization` header.
 //!
-//! A request that presents both is refused: which of the two counts should not be guessed. A repeat of an id (Standard
-//! Webhooks) gets the first answer and has no effect.
+//! The certificate of a connection does not count then. A request that presents a signature and a header is refused: which of
+//! the two counts should not be guessed. A repeat of an id (Standard Webhooks) gets the first answer and has no effect.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ struct Signer {
 
 /// All clients that sign.
 pub struct Webhooks {
-    signers: Vec<Signer>,
+    signers: RwLock<Arc<[Arc<Signer>]>>,
     seen: Arc<dyn Seen>,
     body: BodyBounds,
     clock: Clock,
@@ -66,21 +67,30 @@ impl Webhooks {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        Arc::new(Self { signers: RwLock::new(Self::signers(clients)), seen, body, clock, metrics })
+    }
+
+    /// From here on these are the clients.
+    pub fn renew(&self, clients: &[Client]) {
+        *self.signers.write() = Self::signers(clients);
+    }
+
+    fn signers(clients: &[Client]) -> Arc<[Arc<Signer>]> {
         let signer = |client: &Client| {
             let webhook = client.webhook.as_ref()?;
             let keys = webhook.keys().filter_map(|text| Key::read(webhook.style, text).ok()).collect();
             let tolerance = i64::try_from(webhook.tolerance.as_secs()).unwrap_or(i64::MAX);
-            Some(Signer { caller: Authenticator::caller(client), style: webhook.style, keys, tolerance })
+            Some(Arc::new(Signer { caller: Authenticator::caller(client), style: webhook.style, keys, tolerance }))
         };
-        Arc::new(Self { signers: clients.iter().filter_map(signer).collect(), seen, body, clock, metrics })
+        clients.iter().filter_map(signer).collect()
     }
 
     /// The style in which a request is signed, if it is in one that a client uses.
     fn style(&self, headers: &HeaderMap) -> Option<Style> {
-        self.signers.iter().map(|signer| signer.style).find(|style| headers.contains_key(style.header()))
+        self.signers.read().iter().map(|signer| signer.style).find(|style| headers.contains_key(style.header()))
     }
 
-    fn signer(&self, style: Style, headers: &HeaderMap, body: &[u8]) -> Result<&Signer, Unsigned> {
+    fn signer(&self, style: Style, headers: &HeaderMap, body: &[u8]) -> Result<Arc<Signer>, Unsigned> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let presented = Headers {
             signature: text(style.header()).unwrap_or_default(),
@@ -89,9 +99,10 @@ impl Webhooks {
         };
         let now = self.clock.now();
         let mut why = Unsigned::Wrong;
-        for signer in self.signers.iter().filter(|signer| signer.style == style) {
+        let signers = self.signers.read().clone();
+        for signer in signers.iter().filter(|signer| signer.style == style) {
             match signature::verify(style, &signer.keys, presented, body, now, signer.tolerance) {
-                Ok(()) => return Ok(signer),
+                Ok(()) => return Ok(signer.clone()),
                 Err(error) => why = error,
             }
         }

@@ -38,7 +38,7 @@ pub async fn key_set(issuer: &Issuer) -> anyhow::Result<KeySet> {
         // Keys come from the configured place and from no other.
         .redirect(reqwest::redirect::Policy::none());
     let client =
-        crate::tls::trust(builder, issuer.ca_file.as_deref())?.build().context("cannot make an HTTP client")?;
+        crate::tls::client::trust(builder, issuer.ca_file.as_deref())?.build().context("cannot make an HTTP client")?;
     let url = match &issuer.jwks_url {
         Some(url) => url.clone(),
         None => {

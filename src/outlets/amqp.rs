@@ -57,7 +57,8 @@ impl Connector {
     pub fn new(outlet: Outlet, origin: Origin, metrics: Arc<Metrics>) -> Self {
         let name = format!("revocation-hub outlet {}", outlet.name);
         let former = Former::new(&outlet.name, outlet.format, metrics);
-        let broker = Broker::new(name, outlet.url, outlet.username, outlet.password, outlet.ca_file);
+        let tls = outlet.tls();
+        let broker = Broker::new(name, outlet.url, outlet.username, outlet.password, tls);
         let exchange = outlet.exchange.unwrap_or_else(|| EXCHANGE.to_owned());
         let routing_keys = outlet.routing_keys.unwrap_or_else(|| vec![ROUTING_KEY.to_owned()]);
         Self { broker, target: Arc::new(Target { exchange, routing_keys, former, origin }) }

@@ -48,8 +48,7 @@ impl Connect for Connector {
             .timeout(LIMIT)
             // The credentials are for that address and no other.
             .redirect(reqwest::redirect::Policy::none());
-        let client =
-            crate::tls::trust(builder, outlet.ca_file.as_deref())?.build().context("cannot make an HTTP client")?;
+        let client = outlet.tls().http(builder)?.build().context("cannot make an HTTP client")?;
         let urls = outlet.url.iter().map(|url| url.expose().parse().context("the url cannot be read"));
         let urls: Vec<Url> = urls.collect::<anyhow::Result<_>>()?;
         Ok(Box::new(Operation { client, urls, at: 0, outlet: outlet.clone(), clock: self.clock.clone() }))

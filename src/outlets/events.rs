@@ -165,9 +165,10 @@ impl Credential {
             || self.ends.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Whether nothing more may be sent: it has expired, or the token was revoked meanwhile.
+    /// Whether nothing more may be sent: it has expired, its client is gone, or the token was revoked meanwhile.
     fn is_over(&self, outlets: &Outlets) -> bool {
         self.has_expired(outlets)
+            || self.caller.is_withdrawn()
             || self.caller.token.as_ref().is_some_and(|claims| outlets.ledger.check(claims).is_some())
     }
 

@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::{CURSOR, SharedOutlets};
 use crate::config::Scope;
-use crate::http::Authenticator;
 use crate::http::oauth::{self, OAuthError};
+use crate::http::{Authenticator, Presented};
 use crate::issuers::{ACCESS_TOKEN, Expect, Verified, VerifyError};
 
 /// What a request needs.
@@ -32,11 +32,12 @@ pub struct Introspection {
 pub async fn introspect(
     State(state): State<Introspection>,
     headers: HeaderMap,
+    presented: Presented,
     body: Body,
 ) -> Result<Response, OAuthError> {
     let outlets = &state.outlets;
     let form = oauth::form(&headers, body, outlets.body).await?;
-    let caller = oauth::client(&state.authenticator, &headers, &form).await?;
+    let caller = oauth::client(&state.authenticator, &presented, &form).await?;
     caller.require(Scope::Read)?;
     let text = form.get("token").ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
     let cursor = outlets.cursor()?;

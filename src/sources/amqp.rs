@@ -36,8 +36,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub async fn run(running: Arc<Running>, stop: CancellationToken) {
     let source = &running.source;
     let name = format!("revocation-hub source {}", source.name);
-    let (username, password, ca) = (source.username.clone(), source.password.clone(), source.ca_file.clone());
-    let broker = Broker::new(name, source.url.clone(), username, password, ca);
+    let (username, password) = (source.username.clone(), source.password.clone());
+    let broker = Broker::new(name, source.url.clone(), username, password, source.tls());
     crate::link::keep_up(&running.inbox.link, &stop, || session(&running, &broker)).await;
 }
 

@@ -19,7 +19,7 @@ use crate::config::Scope;
 use crate::formats::subject::{Mapping, Subject};
 use crate::http::admission::Ticket;
 use crate::http::via::Via;
-use crate::http::{Code, Problem, auth, body};
+use crate::http::{Code, Presented, Problem, auth, body};
 use crate::intake::{IntakeError, Lifetime, NewRevocation, NewTarget, Sender};
 use crate::issuers::{Expect, VerifyError};
 use crate::revocation::{Kind, Target};
@@ -42,13 +42,14 @@ struct Asker {
 
 async fn revoke(
     State(served): State<Served>,
+    presented: Presented,
     via: Via,
     ticket: Option<Extension<Ticket>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let link = &served.running.inbox.link;
-    let read = read(&served, via, ticket.as_deref(), &headers, body).await;
+    let read = read(&served, &presented, via, ticket.as_deref(), &headers, body).await;
     let (asker, bytes) = read.inspect_err(|problem| match problem.code() {
         code if code.status().is_server_error() => link.failed(code.title()),
         code => link.set_aside(1, code.name()),
@@ -103,6 +104,7 @@ async fn revoke(
 
 async fn read(
     served: &Served,
+    presented: &Presented,
     via: Via,
     ticket: Option<&Ticket>,
     headers: &HeaderMap,
@@ -111,7 +113,7 @@ async fn read(
     let asker = match assertion(served, headers).await? {
         Some(Asker { sender, assertion }) => Asker { sender: Sender { actor: via.unknown(), ..sender }, assertion },
         None => {
-            let caller = served.authenticator.authenticate(headers.get(header::AUTHORIZATION)).await?.by(via);
+            let caller = served.authenticator.authenticate(presented).await?.by(via);
             if let Some(ticket) = ticket {
                 ticket.belongs_to(&caller)?;
             }

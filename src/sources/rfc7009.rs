@@ -24,7 +24,7 @@ use super::start::Served;
 use crate::config::Scope;
 use crate::http::oauth::{self, OAuthError};
 use crate::http::via::Via;
-use crate::http::{Caller, Problem};
+use crate::http::{Caller, Presented, Problem};
 use crate::intake::{Lifetime, NewRevocation, NewTarget};
 use crate::issuers::{Expect, VerifyError};
 use crate::revocation::token::{self, Token};
@@ -46,11 +46,12 @@ enum Done {
 async fn revoke(
     State(served): State<Served>,
     via: Via,
+    presented: Presented,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, OAuthError> {
     let link = &served.running.inbox.link;
-    match take(&served, via, &headers, body).await {
+    match take(&served, &presented, via, &headers, body).await {
         Ok(Done::Revoked) => link.delivered(1, "committed"),
         Ok(Done::Invalid(reason)) => link.set_aside(1, reason),
         Err(error) if error.status.is_server_error() => {
@@ -65,9 +66,15 @@ async fn revoke(
     Ok(oauth::not_stored(StatusCode::OK.into_response()))
 }
 
-async fn take(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Result<Done, OAuthError> {
+async fn take(
+    served: &Served,
+    presented: &Presented,
+    via: Via,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Done, OAuthError> {
     let form = oauth::form(headers, body, served.sources.body).await?;
-    let caller = oauth::client(&served.authenticator, headers, &form).await?.by(via);
+    let caller = oauth::client(&served.authenticator, presented, &form).await?.by(via);
     let text = form.get("token").ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
     let believed = caller.may(Scope::Publish);
     let refresh = form.get("token_type_hint") == Some("refresh_token");

@@ -106,7 +106,7 @@ fn client(source: &Source) -> anyhow::Result<reqwest::Client> {
         .tcp_keepalive(KEEP_ALIVE)
         // The token is for that address and no other.
         .redirect(reqwest::redirect::Policy::none());
-    crate::tls::trust(builder, source.ca_file.as_deref())?.build().context("cannot make an HTTP client")
+    source.tls().http(builder)?.build().context("cannot make an HTTP client")
 }
 
 /// One request and its whole answer. Errors never show the URL, which may hold a password.

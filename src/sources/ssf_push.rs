@@ -13,7 +13,7 @@ use super::ssf::{Err, NotTaken, Receiver};
 use super::start::Served;
 use crate::config::Scope;
 use crate::http::via::Via;
-use crate::http::{Caller, Code, Problem, body};
+use crate::http::{Caller, Code, Presented, Problem, body};
 use crate::intake::Sender;
 
 /// The language of every description (RFC 8935 §2.3).
@@ -25,14 +25,26 @@ pub fn routes(served: Served) -> Router {
     Router::new().route(&path, post(receive)).with_state(served)
 }
 
-async fn receive(State(served): State<Served>, via: Via, headers: HeaderMap, body: Body) -> Response {
-    match accept(&served, via, &headers, body).await {
+async fn receive(
+    State(served): State<Served>,
+    presented: Presented,
+    via: Via,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match accept(&served, &presented, via, &headers, body).await {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(response) => response,
     }
 }
 
-async fn accept(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> Result<(), Response> {
+async fn accept(
+    served: &Served,
+    presented: &Presented,
+    via: Via,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), Response> {
     let counted = |problem: Problem| {
         let link = &served.running.inbox.link;
         match problem.code() {
@@ -41,7 +53,7 @@ async fn accept(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> R
         }
         problem
     };
-    let (sender, may_lift) = sender(served, via, headers).await.map_err(counted).map_err(not_allowed)?;
+    let (sender, may_lift) = sender(served, presented, via).await.map_err(counted).map_err(not_allowed)?;
     if body::media_type(headers) != "application/secevent+jwt" {
         let problem = Problem::new(Code::UnsupportedMediaType, "send application/secevent+jwt (RFC 8935 §2.1)");
         return Err(counted(problem).into_response());
@@ -62,15 +74,14 @@ async fn accept(served: &Served, via: Via, headers: &HeaderMap, body: Body) -> R
 }
 
 /// Who revokes: the source, and no more than the client that calls when only some clients may.
-async fn sender(served: &Served, via: Via, headers: &HeaderMap) -> Result<(Sender, bool), Problem> {
-    let authorization = headers.get(header::AUTHORIZATION);
+async fn sender(served: &Served, presented: &Presented, via: Via) -> Result<(Sender, bool), Problem> {
     let clients = &served.running.source.clients;
     if clients.is_empty() {
         // Credentials are not asked for, but wrong ones are a mistake that somebody should see.
-        served.authenticator.identify(authorization).await?;
+        served.authenticator.identify(presented).await?;
         return Ok((Sender { actor: via.unknown(), ..served.running.inbox.sender.clone() }, true));
     }
-    let caller: Caller = served.authenticator.authenticate(authorization).await?.by(via);
+    let caller: Caller = served.authenticator.authenticate(presented).await?.by(via);
     if !clients.iter().any(|name| **name == *caller.name) {
         let detail = format!("client {} is not among the clients of this source", caller.name);
         return Err(Problem::new(Code::MissingScope, detail));

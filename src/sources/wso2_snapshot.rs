@@ -64,7 +64,7 @@ fn client(source: &Source) -> anyhow::Result<reqwest::Client> {
         .timeout(WHOLE)
         // The credentials are for that address and no other.
         .redirect(reqwest::redirect::Policy::none());
-    crate::tls::trust(builder, source.ca_file.as_deref())?.build().context("cannot make an HTTP client")
+    source.tls().http(builder)?.build().context("cannot make an HTTP client")
 }
 
 /// What the last list said, as digests: only what is new goes on, so that a list of a million that changes by one costs

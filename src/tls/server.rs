@@ -13,6 +13,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
+use sha2::{Digest as _, Sha256};
+
 use super::certificate::Dates;
 use crate::config::{ClientCertificates, ConfigError, Tls};
 
@@ -26,6 +28,8 @@ pub struct Identity {
     /// When the certificates are good, by what they are for: `server`, with those that lead to its authority, and
     /// `client_ca`. The shortest of each.
     pub dates: Vec<(&'static str, Dates)>,
+    /// Of what is in the files.
+    pub digest: [u8; 32],
 }
 
 impl Identity {
@@ -37,11 +41,14 @@ impl Identity {
     /// The same with another rule for clients: whoever only looks after the hub has no certificate.
     pub fn load_with(tls: &Tls, clients: ClientCertificates) -> Result<Option<Self>, ConfigError> {
         let Some((certificate_file, key_file)) = tls.files() else { return Ok(None) };
+        let mut digest = Sha256::new();
         let provider = Arc::new(aws_lc_rs::default_provider());
         let chain = certificates("tls.certificate_file", certificate_file)?;
+        chain.iter().for_each(|certificate| digest.update(certificate));
         let wrong = |key: &str, file: &Path, why: &str| invalid(key, format!("{} {why}", file.display()));
         let mut dates = vec![("server", dates("tls.certificate_file", certificate_file, &chain)?)];
         let key = read("tls.key_file", key_file)?;
+        digest.update(&key);
         let key = PrivateKeyDer::from_pem_slice(&key)
             .map_err(|_| wrong("tls.key_file", key_file, "holds no private key in PEM form that is not encrypted"))?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
@@ -58,6 +65,8 @@ impl Identity {
             Some(file) => {
                 let authorities = certificates("tls.client_ca_file", file)?;
                 dates.push(("client_ca", self::dates("tls.client_ca_file", file, &authorities)?));
+                digest.update(b"clients");
+                authorities.iter().for_each(|certificate| digest.update(certificate));
                 let mut roots = RootCertStore::empty();
                 for authority in authorities {
                     let refused = |e| wrong("tls.client_ca_file", file, &format!("holds what cannot be trusted: {e}"));
@@ -77,7 +86,7 @@ impl Identity {
         config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Some(Self { config: Arc::new(config), dates }))
+        Ok(Some(Self { config: Arc::new(config), dates, digest: digest.finalize().into() }))
     }
 
     /// What is wrong with the dates at a moment (NumericDate seconds), one sentence for each certificate. It is no reason

@@ -23,16 +23,27 @@ pub struct Server {
     script: &'static str,
     folder: tempfile::TempDir,
     pub port: u16,
+    /// Where it listens for those who show a certificate.
+    mutual: Option<u16>,
     child: Option<Child>,
 }
 
 impl Server {
     /// Starts it and waits until it listens.
     pub async fn start(script: &'static str) -> Self {
+        Self::start_with(script, None).await
+    }
+
+    /// The same; over TLS only those get in who show a certificate of its authority.
+    pub async fn start_mutual(script: &'static str) -> Self {
+        Self::start_with(script, Some(free_port())).await
+    }
+
+    async fn start_with(script: &'static str, mutual: Option<u16>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The servers have users of their own.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut server = Self { script, folder, port: free_port(), child: None };
+        let mut server = Self { script, folder, port: free_port(), mutual, child: None };
         server.again();
         server.until_listening().await;
         server
@@ -43,7 +54,9 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(repository("scripts/servers").join(self.script));
         command.arg(self.folder.path().join("data")).arg(self.port.to_string());
-        if self.script == "rabbitmq" {
+        if let Some(port) = self.mutual {
+            command.args([&port.to_string(), "mutual"]);
+        } else if self.script == "rabbitmq" {
             command.arg((self.port + 1).to_string()); // with TLS
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
@@ -52,7 +65,12 @@ impl Server {
 
     pub async fn until_listening(&self) {
         let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        let connects = async || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok();
+        let connects = async || {
+            for port in [self.port].into_iter().chain(self.mutual) {
+                tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+            }
+            Some(())
+        };
         let wait = tokio::time::timeout(std::time::Duration::from_secs(120), async {
             while connects().await.is_none() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -72,6 +90,16 @@ impl Server {
         while kill("-0").success() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    /// The port of TLS with a certificate.
+    pub fn mutual_port(&self) -> u16 {
+        self.mutual.expect("it was started so")
+    }
+
+    /// A file of the server's.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
     }
 
     /// The authority that RabbitMQ's certificate is of.

@@ -10,3 +10,4 @@ mod amqp;
 mod amqp1;
 mod far;
 mod stomp;
+mod tls;

@@ -14,6 +14,7 @@ fn bearer(name: &str, scopes: &[Scope], issuers: Option<&[&str]>) -> Client {
         issuers: issuers.map(|all| all.iter().map(|iss| (*iss).to_owned()).collect()),
         basic: None,
         bearer: Some(Bearer { token: Secret::new(format!("token-of-{name}")), token_file: None }),
+        certificate: None,
         webhook: None,
         keep_opaque: None,
         max_token_lifetime: None,

@@ -16,6 +16,7 @@ fn client(name: &str, scopes: &[Scope]) -> Client {
         issuers: None,
         basic: None,
         bearer: Some(Bearer { token: Secret::new(format!("token-of-{name}")), token_file: None }),
+        certificate: None,
         webhook: None,
         keep_opaque: None,
         max_token_lifetime: None,

@@ -676,6 +676,12 @@ impl TestHub {
         Self { api, clock, hub }
     }
 
+    /// The hub itself.
+    #[allow(dead_code, reason = "for the tests of TLS")]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// Begins to stop and waits for nothing.
     #[allow(dead_code, reason = "for the tests of the end")]
     pub fn begin_to_stop(&self) {
@@ -766,6 +772,12 @@ impl Process {
         Self { api: None, child, log }
     }
 
+    /// Its configuration file.
+    #[allow(dead_code, reason = "for the tests of TLS")]
+    pub fn settings(&self) -> PathBuf {
+        self.log.with_extension("toml")
+    }
+
     /// Its process id.
     #[allow(dead_code, reason = "for the tests with faults")]
     pub fn pid(&self) -> u32 {
@@ -781,7 +793,8 @@ impl Process {
     pub async fn until_listening(&mut self) {
         let address = until("the process listens", async || {
             let printed = self.printed();
-            if let Some((_, rest)) = printed.split_once("listening on http://") {
+            if let Some((_, rest)) = printed.split_once("listening on http") {
+                let (_, rest) = rest.split_once("://")?;
                 let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)))?;
                 return Some(rest[..end].parse().unwrap());
             }

@@ -115,6 +115,7 @@ async fn parked_messages_are_for_admins_and_links_for_readers(place: &Place) {
         issuers: None,
         basic: None,
         bearer: Some(Bearer { token: Secret::new(format!("token-of-{name}")), token_file: None }),
+        certificate: None,
         webhook: None,
         keep_opaque: None,
         max_token_lifetime: None,

@@ -26,6 +26,7 @@ fn with_admin(place: &Place) -> Config {
         issuers: None,
         basic,
         bearer: None,
+        certificate: None,
         webhook: None,
         keep_opaque: None,
         max_token_lifetime: None,

@@ -40,7 +40,6 @@ impl Authority {
         self.sign(server())
     }
 
-    #[allow(dead_code, reason = "for the tests of client certificates")]
     /// For a client with this common name, and with these alternative names.
     pub fn client(&self, name: &str, alternatives: Vec<SanType>) -> Pair {
         let mut params = CertificateParams::default();

@@ -6,4 +6,9 @@
 mod harness;
 mod authority;
 
+mod admin;
+mod clients;
+mod command;
+mod postgres;
+mod reload;
 mod server;

@@ -109,7 +109,6 @@ async fn whoever_speaks_no_tls_gets_no_byte_and_is_counted(place: &Place) {
     let wary = Api::with(hub.url().to_owned(), client(&Authority::new(), None));
     assert!(!wary.is_ready().await);
     until_failed(&hub, "certificate_refused", 1.0).await;
-    until("they are gone", async || (hub.metric("connections", "").await < 2.0).then_some(())).await;
     hub.stop().await;
 }
 
@@ -149,8 +148,11 @@ async fn a_stalled_reader_over_tls_is_cut_and_an_ended_stream_says_goodbye(place
     config.limits.stall_timeout = Duration::from_millis(300);
     let hub = TestHub::start_with_tls(config, Clock::manual(NOW), client(&authority, None)).await;
     let long = "x".repeat(400);
-    let lines: Vec<_> = (0..20_000).map(|n| token(format_args!("{n}{long}"))).collect();
-    hub.post_lines(&lines).await.expect(200);
+    // More than what sockets hold between them.
+    for batch in 0..10 {
+        let lines: Vec<_> = (0..1000).map(|n| token(format_args!("{batch}-{n}{long}"))).collect();
+        hub.post_lines(&lines).await.expect(200);
+    }
     // It asks for all of it and reads nothing of that: stopped like a process that hangs.
     let ca = file(place, "ca.pem", &authority.pem());
     let events = format!("{}/v1/events?since=earliest", hub.url());

@@ -7,7 +7,6 @@ pub mod address;
 mod wire;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 
 use crate::config::{Secret, ServerUrl};
+use crate::tls::client::Outward;
 
 /// How long an address may take until it is connected and signed in.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ pub struct Broker {
     pub username: Option<String>,
     /// The password, when the URL has none.
     pub password: Secret,
-    /// PEM certificates to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom we believe there and what we show, when that is TLS.
+    pub tls: Outward,
     /// Which address is tried first: the last one that worked, so that a session that ends is not always followed by an
     /// attempt at a machine that has been gone for a week.
     next: AtomicUsize,
@@ -57,14 +57,8 @@ pub struct Connected {
 
 impl Broker {
     /// A way that nobody has gone yet.
-    pub fn new(
-        name: String,
-        urls: Vec<ServerUrl>,
-        username: Option<String>,
-        password: Secret,
-        ca_file: Option<PathBuf>,
-    ) -> Self {
-        Self { name, urls, username, password, ca_file, next: AtomicUsize::new(0) }
+    pub fn new(name: String, urls: Vec<ServerUrl>, username: Option<String>, password: Secret, tls: Outward) -> Self {
+        Self { name, urls, username, password, tls, next: AtomicUsize::new(0) }
     }
 
     /// Connects to the first address that answers. Bounded by 10 s for each.
@@ -88,7 +82,7 @@ impl Broker {
         let uri = address::read(url, self.username.as_deref(), &self.password)?;
         let login = uri.authority.userinfo.username.clone();
         let place = format!("{}:{}", uri.authority.host, uri.authority.port);
-        let wire = wire::Wire::new(&uri, self.ca_file.as_deref())?;
+        let wire = wire::Wire::new(&uri, &self.tls)?;
         // Whoever gives up on the way, also by being dropped, must not leave the library's thread waiting for an answer.
         let guard = wire.guard();
         let runtime = lapin::runtime::default_runtime()?;

@@ -1,7 +1,6 @@
 //! The wire to a broker: TCP with signs of life below AMQP's own, and TLS when the URL says so.
 
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use lapin::AsyncTcpStream;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use parking_lot::Mutex;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use socket2::{SockRef, TcpKeepalive};
+
+use crate::tls::client::Outward;
 
 /// What was sent and is not acknowledged by the other machine within this ends the connection.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
@@ -48,19 +47,20 @@ impl Drop for Guard {
 
 impl Wire {
     /// Reads the certificates.
-    pub fn new(uri: &AMQPUri, ca_file: Option<&Path>) -> anyhow::Result<Self> {
-        let tls = match (&uri.scheme, ca_file) {
-            (AMQPScheme::AMQP, _) => None,
-            (AMQPScheme::AMQPS, None) => {
-                Some(RustlsConnectorConfig::new_with_platform_verifier().connector_with_no_client_auth()?)
-            }
-            (AMQPScheme::AMQPS, Some(file)) => {
-                let context = || format!("ca_file: cannot read certificates from {}", file.display());
-                let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).with_context(context)?.collect();
-                let found = found.with_context(context)?;
-                anyhow::ensure!(!found.is_empty(), "ca_file: there is no certificate in {}", file.display());
-                let trusted = RustlsConnectorConfig::default().with_parsable_certificates(found);
-                Some(trusted.connector_with_no_client_auth().with_context(context)?)
+    pub fn new(uri: &AMQPUri, tls: &Outward) -> anyhow::Result<Self> {
+        let tls = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => {
+                let trusted = match tls.authorities().context("ca_file")? {
+                    None => RustlsConnectorConfig::new_with_platform_verifier(),
+                    Some(authorities) => RustlsConnectorConfig::default().with_parsable_certificates(authorities),
+                };
+                Some(match tls.shown().context("certificate_file")? {
+                    None => trusted.connector_with_no_client_auth()?,
+                    Some((chain, key)) => {
+                        trusted.connector_with_single_cert(chain, key).context("the certificate cannot be shown")?
+                    }
+                })
             }
         };
         Ok(Self { tls, socket: Arc::default() })
