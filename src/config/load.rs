@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
@@ -136,7 +136,7 @@ impl Config {
     }
 }
 
-fn secret(key: String, path: &PathBuf) -> Result<Secret, ConfigError> {
+fn secret(key: String, path: &Path) -> Result<Secret, ConfigError> {
     Secret::read(path).map_err(|message| ConfigError::invalid(key, message))
 }
 
