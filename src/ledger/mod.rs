@@ -34,13 +34,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use book::{Book, Bookmark};
+use book::{Book, Bookmark, Texts};
 pub use pieces::{Coding, Organization, Piece, Shape};
 pub use recent::frame;
 pub use rows::Rows;
 pub use view::{Part, View};
 
-use crate::revocation::{Claims, Cursor, Epoch, Id, Kind, Lifted, Row, Wire};
+use crate::revocation::{Claims, Cursor, Epoch, Id, Kind, Row};
 
 /// Bytes that are copied from the segments at once for one stream.
 const REPLAYED: usize = 16 << 10;
@@ -154,16 +154,7 @@ impl Ledger {
     /// its `exp` is at or before `cutoff` (it is over), which changes nothing for anybody.
     pub fn apply(&self, rows: &[Row], head: u64, cutoff: i64) {
         // Encoding needs no lock.
-        let mut texts = Vec::with_capacity(rows.len());
-        for row in rows {
-            let r = &row.revocation;
-            let json = if row.lifted {
-                serde_json::to_vec(&Lifted { id: row.id, target: &r.target })
-            } else {
-                serde_json::to_vec(&Wire { id: row.id, revocation: r })
-            };
-            texts.push(json.expect("strings and numbers are JSON"));
-        }
+        let texts = Texts::of(rows);
         if let Some(book) = self.next.lock().as_mut() {
             return book.take(rows, &texts, head, cutoff);
         }

@@ -43,7 +43,10 @@ fn decimal(mut n: u64, buffer: &mut [u8; 20]) -> &[u8] {
 
 /// Frames of one batch are kept in pieces of about this many bytes, each by itself: a slow stream holds the piece that it is
 /// being sent, and a batch can have megabytes.
-const PIECE: usize = 64 << 10;
+pub const PIECE: usize = 64 << 10;
+
+/// What the event stream writes around a wire form takes, bytes, with some to spare; only saves growing.
+pub const AROUND: usize = 80;
 
 /// Frames on their way into [`Recent`].
 #[derive(Default)]
@@ -53,6 +56,11 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// With room for about so many bytes, a piece at the most.
+    pub fn with_room(bytes: usize) -> Self {
+        Self { starts: Vec::new(), bytes: BytesMut::with_capacity(bytes.min(PIECE + 1024)) }
+    }
+
     /// Adds one; whether it is time to hand them over.
     pub fn add(&mut self, epoch: &Epoch, seq: u64, event: &str, json: &[u8]) -> bool {
         self.starts.push((seq, u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));

@@ -158,9 +158,15 @@ impl FromStr for Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 32];
-        hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(self.digits(&mut [0; 32]))
+    }
+}
+
+impl Id {
+    /// Its 32 hexadecimal digits, written into `room`.
+    pub fn digits(self, room: &mut [u8; 32]) -> &str {
+        hex::encode_to_slice(self.0, room).expect("two digits for each of 16 bytes");
+        str::from_utf8(room).expect("digits are UTF-8")
     }
 }
 

@@ -51,7 +51,7 @@ impl Serialize for Lifted<'_> {
 
 /// `id` always comes first: the ledger finds it at a fixed place of the encoded form.
 fn target_entries<M: SerializeMap>(map: &mut M, id: Id, target: &Target) -> Result<(), M::Error> {
-    map.serialize_entry("id", &format_args!("{id}"))?;
+    map.serialize_entry("id", id.digits(&mut [0; 32]))?;
     map.serialize_entry("kind", target.kind.name())?;
     if let (Some(iss), false) = (&target.iss, target.kind == Kind::Issuer) {
         map.serialize_entry("iss", iss)?;
