@@ -11,6 +11,8 @@ const MAX_TEXT: usize = 200;
 pub struct Actor {
     /// Whose credentials it was; `None` where nobody has shown any.
     pub client: Option<Arc<str>>,
+    /// Who vouches for the client: the issuer of the token that it has shown. `None` for a client of the configuration.
+    pub issuer: Option<Arc<str>>,
     /// The address at the other end of the connection: of a proxy, where there is one.
     pub address: Option<IpAddr>,
     /// For whom a proxy says that it asks (`X-Forwarded-For`). Only as true as whoever is at `address`.

@@ -108,6 +108,11 @@ impl Hub {
 
         let skew = seconds(config.clock_skew);
         let metrics = Metrics::new();
+        metrics.feed_max_lag.set(config.feed.max_lag.as_secs_f64());
+        metrics.max_clock_offset.set(config.store.max_clock_offset.as_secs_f64());
+        // What never succeeds has not succeeded since now.
+        metrics.prune_last_success.set(clock.now());
+        metrics.audit_prune_last_success.set(clock.now());
         let ledger = Ledger::new(&config.wso2_organization);
         let bounds =
             Bounds { max_text: config.limits.max_text, max_reason: config.limits.max_reason, clock_skew: skew };

@@ -143,6 +143,9 @@ impl Link {
         };
         let link = Self { direction, clock, metrics, report: Mutex::new(report) };
         link.show_up(name, state);
+        // A link that never delivers anything has been silent since now.
+        let labels = [direction.name(), name];
+        link.metrics.link_last_success.with_label_values(&labels).set(link.clock.now());
         Arc::new(link)
     }
 

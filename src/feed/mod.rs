@@ -177,13 +177,13 @@ impl Feed {
             self.stray.extend(commit.rows.into_iter().take(room));
             return false;
         }
-        self.apply(&commit.rows, commit.head);
+        self.apply(&commit.rows, commit.head, commit.at);
         true
     }
 
-    fn apply(&mut self, rows: &[Row], head: u64) {
+    fn apply(&mut self, rows: &[Row], head: u64, committed: Instant) {
         let cutoff = self.clock.now().saturating_sub(self.pace.clock_skew);
-        self.ledger.apply(rows, head, cutoff);
+        self.ledger.apply_committed(rows, head, cutoff, committed);
         self.tell_pruner(rows.iter().filter(|row| row.revocation.exp.0 <= cutoff).map(|row| row.id).collect());
         self.head = rows.last().map_or(head, |row| row.seq.max(head));
         self.applied.send_replace(self.head);
@@ -255,7 +255,7 @@ impl Feed {
 
     fn follow(&mut self, millis: i64, asked: i64, answered: i64) {
         let behind = self.clock.follow(millis, asked, answered);
-        self.metrics.clock_offset.set(behind);
+        self.metrics.clock_offset.set(behind as f64 / 1000.0);
         let off = u128::from(behind.unsigned_abs()) > self.pace.max_clock_offset.as_millis();
         if std::mem::replace(&mut self.clock_is_off, off) != off {
             if off {
@@ -288,7 +288,7 @@ impl Feed {
                 _ => page.head,
             };
             if head > self.head {
-                self.apply(&page.rows, head);
+                self.apply(&page.rows, head, Instant::now());
             }
             if last {
                 self.stray.clear();

@@ -76,7 +76,8 @@ impl Caller {
     /// The same caller, whose request has come in this way.
     #[must_use]
     pub fn by(mut self, via: Via) -> Self {
-        self.actor = if self.scopes.is_some() { via.client(self.name.clone()) } else { via.unknown() };
+        let issuer = self.token.as_ref().and_then(|claims| claims.iss.as_ref()?.as_deref().map(Arc::from));
+        self.actor = if self.scopes.is_some() { via.client(self.name.clone(), issuer) } else { via.unknown() };
         self
     }
 

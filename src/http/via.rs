@@ -23,6 +23,7 @@ impl Via {
         let header = |name: &str| parts.headers.get(name).and_then(|value| text(value.to_str().ok()?));
         Self(Arc::new(Actor {
             client: None,
+            issuer: None,
             // One spelling for one address, whichever kind of socket it came to.
             address: parts.extensions.get::<Peer>().map(|peer| peer.0.to_canonical()),
             forwarded_for: header("x-forwarded-for"),
@@ -36,9 +37,9 @@ impl Via {
     }
 
     /// Who asks, with their credentials.
-    pub fn client(self, name: Arc<str>) -> Arc<Actor> {
+    pub fn client(self, name: Arc<str>, issuer: Option<Arc<str>>) -> Arc<Actor> {
         let mut actor = Arc::unwrap_or_clone(self.0);
-        actor.client = Some(name);
+        (actor.client, actor.issuer) = (Some(name), issuer);
         Arc::new(actor)
     }
 }

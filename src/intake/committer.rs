@@ -187,11 +187,13 @@ impl Desk {
         let mut changes = Vec::new();
         let mut replies = Vec::with_capacity(batch.jobs.len());
         let mut notes = Vec::with_capacity(batch.jobs.len());
+        let mut received = Vec::with_capacity(batch.jobs.len());
         let at = self.clock.millis();
         for mut job in batch.jobs {
             let (actor, source, cause) = (job.actor, job.source, Cause::Request);
             notes.push(Note { actor, source, cause, at, changes: job.changes.len() });
             replies.push((job.changes.len(), job.reply));
+            received.push(job.queued);
             if changes.is_empty() {
                 changes = job.changes;
             } else {
@@ -204,6 +206,9 @@ impl Desk {
         match result {
             Ok(mut commit) => {
                 self.metrics.commit_size.observe(changes.len() as f64);
+                for at in received {
+                    self.metrics.received_to_committed.observe((commit.at - at).as_secs_f64());
+                }
                 let cursor = Cursor { epoch: commit.epoch.clone(), seq: commit.head };
                 let mut outcomes = std::mem::take(&mut commit.outcomes).into_iter();
                 let wrote = !commit.rows.is_empty();

@@ -102,6 +102,17 @@ pub struct Sender {
     pub actor: Arc<Actor>,
 }
 
+impl Sender {
+    /// Its name in metrics: one of those that the configuration knows. The names of callers that sign in with a token are as
+    /// many as the issuer likes; they go by its name.
+    fn label(&self) -> &str {
+        match (&self.actor.client, &self.actor.issuer) {
+            (Some(client), Some(issuer)) if *client == self.name => issuer,
+            _ => &self.name,
+        }
+    }
+}
+
 /// What became of one revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -230,7 +241,7 @@ impl Intake {
         for status in [Status::Revoked, Status::Unchanged, Status::Expired] {
             let count = items.iter().filter(|(_, s)| *s == status).count();
             let counter = &self.metrics.intake_revocations;
-            counter.with_label_values(&[&*sender.name, status.name()]).inc_by(count as u64);
+            counter.with_label_values(&[sender.label(), status.name()]).inc_by(count as u64);
         }
         Ok(Receipt { cursor: committed.cursor, items })
     }
@@ -251,7 +262,7 @@ impl Intake {
         let committed = self.commit(sender, vec![Change::Lift(id)]).await?;
         match committed.outcomes.first() {
             Some(Outcome::Lifted(_)) => {
-                self.metrics.lifted.with_label_values(&[&*sender.name]).inc();
+                self.metrics.lifted.with_label_values(&[sender.label()]).inc();
                 Ok(Receipt { cursor: committed.cursor, items: vec![(id, Status::Revoked)] })
             }
             _ => Err(IntakeError::NotFound(id)),
@@ -273,8 +284,9 @@ impl Intake {
     async fn commit(&self, sender: &Sender, changes: Vec<Change>) -> Result<Committed, IntakeError> {
         let (reply, answer) = oneshot::channel();
         let large = changes.len() >= committer::LARGE;
+        let received = Instant::now();
         let (actor, source) = (sender.actor.clone(), sender.name.clone());
-        let job = committer::Job { changes, actor, source, queued: Instant::now(), reply };
+        let job = committer::Job { changes, actor, source, queued: received, reply };
         match tokio::time::timeout(QUEUE_PATIENCE, self.queue.send(job)).await {
             Err(_) => return Err(IntakeError::Busy),
             Ok(Err(_)) => return Err(IntakeError::Stopping),

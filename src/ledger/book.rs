@@ -73,7 +73,7 @@ const ID_TAG: u8 = 0;
 
 impl Book {
     /// Takes rows in that follow the head, with their wire forms. While all of it is being loaded nobody needs frames.
-    pub fn take(&mut self, rows: &[Row], texts: &Texts, head: u64, cutoff: i64) {
+    pub fn take(&mut self, rows: &[Row], texts: &Texts, head: u64, cutoff: i64, committed: Instant) {
         let Some(epoch) = self.epoch.clone() else { return };
         let mut room = texts.bytes.len() + texts.ends.len() * recent::AROUND;
         let mut frames = Frames::with_room(room);
@@ -86,12 +86,12 @@ impl Book {
             self.head = row.seq;
             if self.loaded && frames.add(&epoch, row.seq, super::event(row.lifted), json) {
                 room = room.saturating_sub(recent::PIECE);
-                self.recent.push(std::mem::replace(&mut frames, Frames::with_room(room)), row.seq);
+                self.recent.push(std::mem::replace(&mut frames, Frames::with_room(room)), row.seq, committed);
             }
         }
         self.head = self.head.max(head);
         if self.loaded {
-            self.recent.push(frames, self.head);
+            self.recent.push(frames, self.head, committed);
         } else {
             self.recent.clear(self.head);
         }

@@ -93,6 +93,8 @@ pub struct Frames {
     pub seq: u64,
     /// Where the log stood.
     pub head: u64,
+    /// When the oldest of them was committed, if they are among the newest events.
+    pub committed: Option<Instant>,
 }
 
 /// See the module's documentation.
@@ -153,13 +155,18 @@ impl Ledger {
     /// Takes rows in, which follow the present head in `seq` order, and moves the head to `head`. A row is left out when
     /// its `exp` is at or before `cutoff` (it is over), which changes nothing for anybody.
     pub fn apply(&self, rows: &[Row], head: u64, cutoff: i64) {
+        self.apply_committed(rows, head, cutoff, Instant::now());
+    }
+
+    /// The same; `committed` is when that was, as far as it is known here.
+    pub fn apply_committed(&self, rows: &[Row], head: u64, cutoff: i64, committed: Instant) {
         // Encoding needs no lock.
         let texts = Texts::of(rows);
         if let Some(book) = self.next.lock().as_mut() {
-            return book.take(rows, &texts, head, cutoff);
+            return book.take(rows, &texts, head, cutoff, committed);
         }
         let mut inner = self.inner.write();
-        inner.take(rows, &texts, head, cutoff);
+        inner.take(rows, &texts, head, cutoff, committed);
         let head = inner.head;
         drop(inner);
         self.pulse.send_if_modified(|p| std::mem::replace(&mut p.head, head) != head);
@@ -302,8 +309,8 @@ impl Ledger {
             return None;
         }
         // For a client that has nothing the segments say less: only what is still in force.
-        if !skip_lifted && let Some((bytes, seq)) = inner.recent.after(after, limit) {
-            return Some(Frames { bytes, seq, head: inner.head });
+        if !skip_lifted && let Some((bytes, seq, committed)) = inner.recent.after(after, limit) {
+            return Some(Frames { bytes, seq, head: inner.head, committed });
         }
         let mut out = BytesMut::new();
         // A copy for this stream alone: when all of a fleet come back at once, there are as many.
@@ -318,11 +325,11 @@ impl Ledger {
                 }
                 if out.len() >= limit {
                     let seq = segment.data.seq(i);
-                    return Some(Frames { bytes: out.freeze(), seq, head: inner.head });
+                    return Some(Frames { bytes: out.freeze(), seq, head: inner.head, committed: None });
                 }
             }
         }
-        Some(Frames { bytes: out.freeze(), seq: inner.head, head: inner.head })
+        Some(Frames { bytes: out.freeze(), seq: inner.head, head: inner.head, committed: None })
     }
 
     /// The bookmark of the last interval, for a stream of `epoch` that stands at `seq`; `None` when the store did not answer in

@@ -76,6 +76,7 @@ struct Chunk {
     head: u64,
     frames: Bytes,
     added: Instant,
+    committed: Instant,
 }
 
 /// A bounded run of the newest frames.
@@ -94,13 +95,13 @@ impl Recent {
     }
 
     /// Adds the next frames, which bring the log to `head`.
-    pub fn push(&mut self, frames: Frames, head: u64) {
+    pub fn push(&mut self, frames: Frames, head: u64, committed: Instant) {
         let Frames { starts, bytes } = frames;
         if starts.is_empty() && self.chunks.back().map_or(self.floor, |last| last.head) == head {
             return;
         }
         self.bytes += bytes.len();
-        self.chunks.push_back(Chunk { starts, head, frames: bytes.freeze(), added: Instant::now() });
+        self.chunks.push_back(Chunk { starts, head, frames: bytes.freeze(), added: Instant::now(), committed });
         while self.bytes > MAX_BYTES && self.chunks.len() > 1 {
             self.drop_first();
         }
@@ -120,20 +121,21 @@ impl Recent {
         }
     }
 
-    /// The frames after position `after` (at least one piece, and about `limit` bytes at the most when there are several), and the position they lead to. `None` when that is longer ago than what is kept.
-    pub fn after(&self, after: u64, limit: usize) -> Option<(Bytes, u64)> {
+    /// The frames after position `after` (at least one piece, and about `limit` bytes at the most when there are several), the position they lead to, and when the
+    /// first of them was committed. `None` when that is longer ago than what is kept.
+    pub fn after(&self, after: u64, limit: usize) -> Option<(Bytes, u64, Option<Instant>)> {
         if after < self.floor {
             return None;
         }
         let first = self.chunks.partition_point(|chunk| chunk.head <= after);
         let mut chunks = self.chunks.range(first..);
-        let Some(chunk) = chunks.next() else { return Some((Bytes::new(), after)) };
+        let Some(chunk) = chunks.next() else { return Some((Bytes::new(), after, None)) };
         let skip = chunk.starts.partition_point(|(seq, _)| *seq <= after);
         let frames = match chunk.starts.get(skip) {
             Some((_, start)) => chunk.frames.slice(*start as usize..),
             None => Bytes::new(),
         };
-        let mut head = chunk.head;
+        let (mut head, committed) = (chunk.head, Some(chunk.committed));
         let rest: Vec<&Chunk> = {
             let mut size = frames.len();
             chunks
@@ -144,13 +146,13 @@ impl Recent {
                 .collect()
         };
         // One piece is shared as it is; only a stream that has several waiting pays for joining them.
-        let Some(last) = rest.last() else { return Some((frames, head)) };
+        let Some(last) = rest.last() else { return Some((frames, head, committed)) };
         head = head.max(last.head);
         let mut joined = BytesMut::with_capacity(frames.len() + rest.iter().map(|c| c.frames.len()).sum::<usize>());
         joined.extend_from_slice(&frames);
         for chunk in rest {
             joined.extend_from_slice(&chunk.frames);
         }
-        Some((joined.freeze(), head))
+        Some((joined.freeze(), head, committed))
     }
 }

@@ -167,6 +167,7 @@ impl Records {
         });
         let texts = [
             ("client", client.clone()),
+            ("issuer", detail.issuer.clone()),
             ("address", detail.address.map(|address| address.to_string())),
             ("forwarded_for", detail.forwarded_for.clone()),
             ("request_id", detail.request_id.clone()),

@@ -234,6 +234,8 @@ fn stream(
                 continue;
             };
             let caught_up = frames.seq >= frames.head;
+            // A replay says nothing of how fast events are.
+            let committed = frames.committed.filter(|_| synced && !frames.bytes.is_empty());
             seq = frames.seq;
             let mut bytes = frames.bytes;
             while !bytes.is_empty() {
@@ -250,6 +252,10 @@ fn stream(
                     // It is sent before there is more, and the other streams have their turn.
                     yield_now().await;
                 }
+            }
+            // The stream goes on when the socket has taken what it was given.
+            if let Some(committed) = committed {
+                counted.metrics.committed_to_written.observe(committed.elapsed().as_secs_f64());
             }
             if !synced && seq >= head {
                 synced = true;
@@ -268,7 +274,12 @@ fn stream(
             if now.tick != last_tick {
                 last_tick = now.tick;
                 // Without a read of the store there is no bookmark, but proxies still see that the stream lives.
-                yield ledger.bookmark(&epoch, seq).unwrap_or_else(|| Bytes::from_static(b":\n\n"));
+                let bookmark = ledger.bookmark(&epoch, seq);
+                let is_one = bookmark.is_some();
+                yield bookmark.unwrap_or_else(|| Bytes::from_static(b":\n\n"));
+                if is_one {
+                    counted.metrics.bookmarks.inc();
+                }
             }
             if !credential.news(&mut pulse, leaves).await {
                 return;

@@ -60,7 +60,7 @@ pub async fn metrics(State(outlets): State<SharedOutlets>) -> Response {
     metrics.tombstones.set(stats.tombstones as i64);
     metrics.head.set(stats.head as i64);
     outlets.blind.look(&stats, metrics);
-    metrics.feed_age.set(stats.age.map_or(-1, |age| age.as_millis() as i64));
+    metrics.feed_age.set(stats.age.map_or(-1.0, |age| age.as_secs_f64()));
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, metrics.encode()).into_response()
 }

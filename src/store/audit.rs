@@ -110,6 +110,9 @@ pub struct Detail {
     /// Why.
     #[serde(skip_serializing_if = "is_request")]
     pub cause: Cause,
+    /// See [`Actor::issuer`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// See [`Actor::address`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
@@ -185,9 +188,10 @@ impl Draft {
     }
 
     fn new(note: &Note, action: Action, changed: &Changed, unchanged: u64) -> Self {
-        let Actor { client, address, forwarded_for, request_id } = &*note.actor;
+        let Actor { client, issuer, address, forwarded_for, request_id } = &*note.actor;
         let detail = Detail {
             cause: note.cause,
+            issuer: issuer.as_deref().map(str::to_owned),
             address: *address,
             forwarded_for: forwarded_for.as_deref().map(str::to_owned),
             request_id: request_id.as_deref().map(str::to_owned),

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::revocation::{Epoch, Id, Revocation, Row};
 
@@ -101,6 +102,8 @@ pub struct Commit {
     /// The rows this commit wrote, in `seq` order; they take the positions up to `head` without a gap. Positions that
     /// were overtaken within the batch are not among them: there is one row per target.
     pub rows: Vec<Row>,
+    /// When it was confirmed.
+    pub at: Instant,
 }
 
 /// A piece of the log, read in one consistent view.

@@ -36,7 +36,7 @@ use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Executor, Postgres, Row as _};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::error::{explain, lost_connection};
@@ -323,7 +323,7 @@ impl PostgresStore {
         };
         let (epoch, head) = (epoch(log.try_get(0)?)?, log.try_get::<i64, _>(1)?.cast_unsigned());
         plan.shift(head - plan.head);
-        Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows }))
+        Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows, at: Instant::now() }))
     }
 
     async fn append_on(
@@ -356,7 +356,7 @@ impl PostgresStore {
             audit::bind(write, &drafts).bind(epoch.as_str()).execute(&mut *conn).await?;
             conn.execute("commit").await.map_err(Failed::at_commit)?;
         }
-        Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
+        Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows, at: Instant::now() })
     }
 }
 

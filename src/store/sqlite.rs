@@ -25,7 +25,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Executor, Row as _, Sqlite, query::Query};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::file::DatabaseFile;
 use super::audit::{Cause, Draft, HUB, Note, drafts};
@@ -227,7 +227,7 @@ impl Store for SqliteStore {
                 file::set_mark(lock, &Cursor { epoch: epoch.clone(), seq: plan.head });
             }
             *slot = Some(conn);
-            Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows })
+            Ok(Commit { epoch, head: plan.head, outcomes: plan.outcomes, rows: plan.rows, at: Instant::now() })
         })
         .await
     }

@@ -471,7 +471,7 @@ class Monitoring(unittest.TestCase):
             answer = subprocess.run([PROMTOOL, "check", "rules", "--lint=none", "board.yaml"], cwd=folder, capture_output=True,
                                     text=True)
             self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
-        shown = {"head", "streams", "live_revocations", "feed_age_milliseconds", "commit_seconds_bucket", "parked_messages",
+        shown = {"head", "streams", "live_revocations", "feed_age_seconds", "committed_to_written_seconds_bucket", "parked_messages",
                  "link_up", "outlet_lag_positions", "admissions_refused_total"}
         text = json.dumps(board)
         self.assertEqual({name for name in shown if f"revocation_hub_{name}" not in text}, set())

@@ -22,6 +22,7 @@ mod hostile;
 mod idempotent;
 mod inbox;
 mod isolated;
+mod metrics;
 mod native;
 mod openapi;
 mod ordered;

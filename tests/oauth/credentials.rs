@@ -55,6 +55,10 @@ async fn a_token_opens_what_its_claim_is_worth(place: &Place) {
     let list = ask(&hub, Method::POST, "/v1/revocations", &token).await.expect(201).json();
     let one = ask(&hub, Method::GET, &format!("/v1/revocations/{}", list["id"].as_str().unwrap()), &token).await.json();
     assert_eq!((&one["source"], &one["iss"]), (&json!("alice"), &json!("https://sts.example")));
+    // There are as many names as the issuer likes, and each would be a series for good.
+    let metrics = hub.get("/metrics").await;
+    let vouched = format!(r#"revocations_total{{outcome="revoked",source={}}} 1"#, issuer.claims("a")["iss"]);
+    assert!(metrics.text().contains(&vouched) && !metrics.text().contains("alice"), "{}", metrics.text());
     hub.stop().await;
 }
 

@@ -5,6 +5,7 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
+use tokio::time::Instant;
 
 use super::session::Session;
 use super::sql::{self, COPY};
@@ -51,7 +52,7 @@ pub(super) async fn append(
     }
     audit::note(conn, &epoch, &drafts(&plan)).await?;
     conn.execute("commit").await.map_err(Failed::at_commit)?;
-    Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows }))
+    Ok(Some(Commit { epoch, head, outcomes: plan.outcomes, rows: plan.rows, at: Instant::now() }))
 }
 
 /// Sends rows that have their positions.

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use sqlx::error::DatabaseError;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::session::Session;
 use super::standing::{Seen, judge};
@@ -128,7 +129,7 @@ pub(super) async fn append(
                 Ok(_) => {
                     place.done();
                     let Plan { rows, head, outcomes } = plan;
-                    return Ok(Outcome::Committed(Commit { epoch, head, outcomes, rows }));
+                    return Ok(Outcome::Committed(Commit { epoch, head, outcomes, rows, at: Instant::now() }));
                 }
                 Err(sqlx::Error::Database(e)) if sql::disagrees(&*e) => Outcome::Otherwise,
                 Err(error) => return Err(Failed::at_commit(error)),
