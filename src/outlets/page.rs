@@ -49,7 +49,7 @@ const TEXT: &str = concat!(
     "\n\nPOST /v1/revocations   revoke\nGET  /v1/revocations   everything that is revoked\n",
     "GET  /v1/check         is this token revoked?\nGET  /v1/events        follow it live\n",
     "GET  /v1/status        how the hub does; in a browser, this page shows it\n",
-    "GET  /readyz           ready?\nGET  /metrics          Prometheus\nGET  /openapi.json     the whole interface\n"
+    "GET  /v1/audit         who revoked or lifted what\nGET  /readyz           ready?\nGET  /metrics          Prometheus\nGET  /openapi.json     the whole interface\n"
 );
 
 /// `GET /page.css`.

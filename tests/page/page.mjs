@@ -1,5 +1,6 @@
 // The status page in a real Chromium: node page.mjs URL CHROMIUM FOLDER. Screenshots go to FOLDER.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import puppeteer from 'puppeteer-core';
 
@@ -14,6 +15,18 @@ async function revoke(body) {
   });
   const text = await response.text();
   assert.ok(response.ok, text);
+  return JSON.parse(text).id;
+}
+
+async function lift(id) {
+  const response = await fetch(`${url}/v1/revocations/${id}`, { method: 'DELETE', headers: { Authorization: 'Bearer sts-token' } });
+  assert.ok(response.ok, await response.text());
+}
+
+// Beside the hub, in its database.
+function sql(statement) {
+  const program = 'import sqlite3, sys; db = sqlite3.connect(sys.argv[1], 30); db.execute(sys.argv[2]); db.commit()';
+  execFileSync('python3', ['-c', program, `${folder}/page.db`, statement]);
 }
 
 const encode = value => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -111,18 +124,59 @@ try {
   for (const other of [`${revoked}=`, `${revoked}.`, `${revoked}.a`, `${revoked}.a.b`, revoked.replace('.', '=.'), revoked.split('.').slice(0, 2).join('.')]) {
     assert.match(await check('token', other), /^This looks like a JWT/, other);
   }
-  for (const secret of [opaque, nameless, 'c2lnbmF0dXJl', 'correct horse']) {
+  // A JWT is none the less one when somebody has chosen the wrong word for it, and so is a part of one.
+  const chosen = jwt({ jti: 'token-7', iss: 'https://sts', n: 'pasted' });
+  assert.match(await check('jti', chosen), /^Revoked \(read as a JWT\)/);
+  assert.match(await check('jti', `Bearer ${chosen}`), /^Revoked \(read as a JWT\)/);
+  const broken = chosen.replace('.', '.!');
+  assert.match(await check('jti', broken), /^This looks like a JWT/);
+  const half = chosen.split('.')[0];
+  assert.match(await check('jti', half), /^Not revoked \(read as an opaque token; it looks like the beginning/);
+  assert.match(await check('jti', 'com.example.7'), /^Not revoked \(read as a jti\)/);
+  for (const secret of [opaque, nameless, chosen, broken, half, 'c2lnbmF0dXJl', 'correct horse']) {
     const sent = requests.filter(request => decodeURIComponent(request.url).includes(secret) || request.body.includes(secret));
     assert.deepEqual(sent, [], 'no token and no password leaves the page in a URL or a body');
   }
   const foreign = requests.filter(request => !request.url.startsWith(url) && !request.url.startsWith('data:'));
   assert.deepEqual(foreign, []);
 
+  // What is taken back is seen as well.
+  const id = await revoke({ sid: 'session-9' });
+  await says('#feed', 'sid=session-9');
+  await lift(id);
+  await until('the lift', () => [...document.querySelectorAll('#feed li')].some(li => /lifted/.test(li.textContent) && /sid=session-9/.test(li.textContent)));
+  await says('#tombstones', 'and 1 lifted');
+
   await says('#staleness', 's');
   await picture('light', 1200, 'light');
   await picture('dark', 1200, 'dark');
   await picture('narrow', 360, 'light');
   await picture('narrow-dark', 360, 'dark');
+  // At 360 pixels nothing has to be scrolled to, least of all when a source last delivered.
+  for (const part of ['last delivered', 'failures']) {
+    const box = await page.$eval(`#links td[data-label="${part}"]`, cell => { const { left, right } = cell.getBoundingClientRect(); return { left, right }; });
+    assert.ok(box.left >= 0 && box.right <= 360 && box.right > box.left, `${part}: ${JSON.stringify(box)}`);
+  }
+
+  // The database goes away and comes back: the page says so, and goes on by itself.
+  sql('alter table log rename to gone');
+  await says('#store', 'does not answer');
+  await says('#state', 'not ready');
+  await shown('#feed-stale');
+  await picture('store-away', 1200, 'light');
+  await picture('store-away-narrow', 360, 'dark');
+  sql('alter table gone rename to log');
+  await says('#store', 'the store answers');
+  await until('ready again', () => document.querySelector('#state').textContent === 'ready' && document.querySelector('#feed-stale').hidden);
+  // The log becomes another one.
+  const before = await text('#epoch');
+  sql("update log set epoch = 'bbbbbbbb'");
+  await says('#epoch', 'bbbbbbbb');
+  await says('#feed', 'reset');
+  await revoke({ jti: 'of-the-new-log' });
+  await says('#feed', 'jti=of-the-new-log');
+  assert.notEqual(before, 'bbbbbbbb');
+  await picture('reset', 1200, 'dark');
 
   // The sign-in lasts as long as the tab, and ends when one says so; a bearer token is as good.
   await page.reload();

@@ -91,7 +91,8 @@ function showStatus(status) {
   byId('rate').textContent = number.format(rate(status));
   byId('staleness').textContent = status.staleness === undefined ? '–' : age(status.staleness);
   byId('store').textContent = status.store === 'answers' ? 'the store answers' : 'the store does not answer';
-  byId('store').className = status.store === 'answers' ? 'quiet' : 'bad';
+  byId('store').className = status.store === 'answers' ? 'quiet' : 'quiet bad';
+  byId('feed-stale').hidden = status.store === 'answers';
   byId('streams').textContent = number.format(status.streams);
   byId('version').textContent = `revocation-hub ${status.version}`;
   byId('kinds').replaceChildren(...Object.entries(status.live).map(([kind, n]) => {
@@ -106,9 +107,14 @@ function showLinks(links) {
   byId('links').replaceChildren(...links.map(([direction, link]) => {
     const row = element('tr');
     const last = link.last_success ? new Date(link.last_success * 1000).toLocaleString() : 'never';
-    const up = ['up', 'connected', 'serving', 'standby'].includes(link.state);
-    row.append(element('td', `${direction} ${link.name}`), element('td', link.kind), element('td', link.state, up ? 'good' : 'bad'));
-    row.append(element('td', last), element('td', number.format(link.delivered), 'n'), element('td', number.format(link.failures), 'n'));
+    const kind = { connected: 'good', serving: 'good', standby: 'good', connecting: 'wait' }[link.state] ?? 'bad';
+    const cell = (label, text, className) => {
+      const made = element('td', text, className);
+      made.dataset.label = label; // Where there is no room for a heading, each cell has its own.
+      return made;
+    };
+    row.append(cell('name', `${direction} ${link.name}`), cell('kind', link.kind), cell('state', link.state, kind), cell('last delivered', last));
+    row.append(cell('delivered', number.format(link.delivered), 'n'), cell('failures', number.format(link.failures), 'n'));
     if (link.last_error) row.title = link.last_error;
     return row;
   }));
@@ -136,17 +142,20 @@ async function watchNumbers(signal) {
 
 // ---- the live feed: the hub's own event stream, read with fetch so that it can carry credentials ----
 
-function showEvent(name, event) {
-  const { kind, ...rest } = event;
-  const members = ['jti', 'sha256', 'sig', 'sid', 'sub', 'client_id', 'kid', 'iss'];
-  const what = members.filter(member => rest[member] !== undefined).map(member => `${member}=${rest[member]}`).join(' ');
+function showLine(name, className, text) {
   const line = element('li');
-  line.append(element('time', new Date().toLocaleTimeString()), element('span', name, name === 'revoked' ? 'bad' : 'good'));
-  line.append(element('code', `${kind} ${what}${rest.reason ? ` – ${rest.reason}` : ''}`));
+  line.append(element('time', new Date().toLocaleTimeString()), element('span', name, className), element('code', text));
   const feed = byId('feed');
   feed.prepend(line);
   while (feed.children.length > FEED_LENGTH) feed.lastChild.remove();
   byId('feed-empty').hidden = true;
+}
+
+function showEvent(name, event) {
+  const { kind, ...rest } = event;
+  const members = ['jti', 'sha256', 'sig', 'sid', 'sub', 'client_id', 'kid', 'iss'];
+  const what = members.filter(member => rest[member] !== undefined).map(member => `${member}=${rest[member]}`).join(' ');
+  showLine(name, name === 'revoked' ? 'bad' : 'good', `${kind} ${what}${rest.reason ? ` – ${rest.reason}` : ''}`);
 }
 
 async function watchEvents(signal) {
@@ -168,7 +177,7 @@ async function watchEvents(signal) {
           }));
           if (fields.id) cursor = fields.id;
           if (fields.event === 'revoked' || fields.event === 'lifted') showEvent(fields.event, JSON.parse(fields.data));
-          if (fields.event === 'reset') cursor = null;
+          if (fields.event === 'reset') showLine('reset', 'wait', 'the log is another one now; gateways load their lists again');
         }
       }
     } catch {
@@ -226,11 +235,15 @@ async function sha256(text) {
 // What stands in the field; people also paste a whole Authorization header.
 const pasted = () => byId('token').value.trim().replace(/^(authorization:\s*)?(bearer|dpop)\s+/i, '');
 
-// What to ask of a text, and what it was read as. An opaque token can look like a jti, so people say which it is.
+// What to ask of a text, and what it was read as. An opaque token can look like a jti, so people say which it is. A JWT is one
+// whatever they say: it must not get into the address of a request, where proxies and logs see it.
 async function question(text, isToken) {
-  if (!isToken) return ['a jti', new URLSearchParams({ jti: text })];
+  const jwtish = text.startsWith('eyJ') || readJwt(text);
+  if (!isToken && !jwtish) return ['a jti', new URLSearchParams({ jti: text })];
   const jwt = readJwt(text);
-  if (!jwt) return ['an opaque token', new URLSearchParams({ sha256: await sha256(text) })];
+  // Half a JWT would be not revoked, and that would mean nothing.
+  const read = jwtish ? 'an opaque token; it looks like the beginning of a JWT' : 'an opaque token';
+  if (!jwt) return [read, new URLSearchParams({ sha256: await sha256(text) })];
   const { header, payload } = jwt;
   const query = new URLSearchParams();
   const say = (name, value) => { if (typeof value === 'string' && value) query.set(name, value); };
