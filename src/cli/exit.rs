@@ -9,6 +9,8 @@ use crate::store::StoreError;
 pub const OK: u8 = 0;
 /// It did not work, or the answer is no.
 pub const FAILURE: u8 = 1;
+/// Nothing has failed, but somebody should look (`doctor`).
+pub const WARNINGS: u8 = 3;
 /// The configuration is not accepted.
 pub const CONFIGURATION: u8 = ConfigError::EXIT_CODE;
 /// The hub or the database does not answer; trying again may help.

@@ -30,6 +30,7 @@ Exit codes:
   0   it worked (check: not revoked)
   1   it did not work (check: revoked; healthcheck: not ready)
   2   the command line is wrong
+  3   nothing has failed, but there are warnings (doctor)
   64  the configuration is wrong
   69  the hub or the database is not available; trying again may help
   70  the event stream broke a promise (watch)
@@ -109,9 +110,9 @@ enum Command {
     /// Ask whether the hub is ready; for container probes
     #[command(after_help = health::AFTER_HELP)]
     Healthcheck(health::Args),
-    /// Look at what a hub depends on, and say what is wrong and what to do
+    /// Look at everything that a hub depends on, and say what is wrong and what to do
     #[command(after_help = doctor::AFTER_HELP)]
-    Doctor(serve::Source),
+    Doctor(doctor::Args),
     /// Measure a hub: revocations per second, fan-out, snapshot, memory, catch-up
     Bench(crate::bench::Args),
 }
@@ -145,9 +146,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Epoch(command) => epoch::run(command).await.map(|()| exit::OK),
         Command::Config(command) => serve::config(command).map(|()| exit::OK),
         Command::Healthcheck(args) => health::run(args).await.map(|ready| if ready { exit::OK } else { exit::FAILURE }),
-        Command::Doctor(source) => {
-            doctor::run(source).await.map(|healthy| if healthy { exit::OK } else { exit::FAILURE })
-        }
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Bench(args) => crate::bench::run(args).await.map(|()| exit::OK),
     };
     result.unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
 //! `revocation-hub serve`, `migrate` and `config`: what runs on the machine of the hub itself.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::output;
@@ -48,6 +48,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The configuration file, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The settings.
     pub fn load(self) -> Result<Config, ConfigError> {
         ServeArgs { source: self, ..ServeArgs::default() }.load()
@@ -74,7 +79,8 @@ pub async fn store_to_write(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-fn options(config: &Config) -> store::Options {
+/// How the settings say to use it.
+pub fn options(config: &Config) -> store::Options {
     let (max_connections, timeout) = (config.store.max_connections, config.store.timeout);
     let beat_interval = config.store.beat_interval;
     store::Options { max_connections, timeout, listen_notify: config.store.listen_notify, beat_interval }

@@ -71,6 +71,12 @@ impl KeySet {
         kid.is_some_and(|kid| self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)))
     }
 
+    /// What there is.
+    pub fn usable(&self) -> Vec<super::inspect::Usable> {
+        let names = |key: &Key| key.algorithms.iter().map(|jwa| super::inspect::name(*jwa)).collect();
+        self.keys.iter().map(|key| super::inspect::Usable { kid: key.kid.clone(), algorithms: names(key) }).collect()
+    }
+
     /// The keys that may have signed a token with this header: those of its `kid`, or, without one, all of the algorithm.
     pub fn candidates<'a>(&'a self, kid: Option<&'a str>, algorithm: Jwa) -> impl Iterator<Item = &'a Key> {
         self.keys.iter().filter(move |key| {

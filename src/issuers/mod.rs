@@ -14,6 +14,7 @@
 
 mod credentials;
 mod fetch;
+pub mod inspect;
 mod keys;
 mod unverified;
 mod verify;

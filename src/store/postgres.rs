@@ -16,6 +16,7 @@ mod copy;
 mod error;
 mod foretold;
 mod hints;
+pub mod inspect;
 mod links;
 mod seen;
 mod session;

@@ -9,6 +9,7 @@
 
 mod audit;
 mod file;
+pub mod inspect;
 mod links;
 mod seen;
 

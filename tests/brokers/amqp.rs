@@ -1,6 +1,6 @@
 //! AMQP 0-9-1 with RabbitMQ: the source, the outlet, and both in a storm.
 
-mod broker;
+pub mod broker;
 mod outlet;
 mod source;
 mod storm;

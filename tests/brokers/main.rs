@@ -8,6 +8,9 @@ mod harness;
 
 mod amqp;
 mod amqp1;
+mod doctor;
 mod far;
 mod stomp;
 mod tls;
+#[path = "../hub/visit.rs"]
+mod visit;

@@ -10,10 +10,13 @@ mod harness;
 mod issuer;
 #[path = "../hub/snippets.rs"]
 mod snippets;
+#[path = "../hub/visit.rs"]
+mod visit;
 
 mod apim;
 mod azure;
 mod credentials;
+mod doctor;
 mod global_token_revocation;
 mod introspection;
 mod issuers;
