@@ -11,6 +11,7 @@ mod health;
 mod lift;
 mod links;
 mod list;
+mod manual;
 mod output;
 mod parked;
 pub mod promise;
@@ -113,6 +114,12 @@ enum Command {
     /// Look at everything that a hub depends on, and say what is wrong and what to do
     #[command(after_help = doctor::AFTER_HELP)]
     Doctor(doctor::Args),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = manual::COMPLETIONS_HELP)]
+    Completions(manual::Completions),
+    /// Write the manual pages
+    #[command(after_help = manual::MAN_HELP)]
+    Man(manual::Man),
     /// Measure a hub: revocations per second, fan-out, snapshot, memory, catch-up
     Bench(crate::bench::Args),
 }
@@ -132,6 +139,8 @@ pub async fn run(cli: Cli) -> u8 {
             args.check().unwrap_or_else(|why| usage("check", &why));
             return check_code(check::run(args).await);
         }
+        Command::Completions(args) => manual::completions(&args).map(|()| exit::OK),
+        Command::Man(args) => manual::man(&args).map(|()| exit::OK),
         Command::List(args) => list::run(args).await.map(|()| exit::OK),
         Command::Watch(args) => watch::run(args).await.map(|()| exit::OK),
         Command::Source(command) => {
