@@ -294,7 +294,7 @@ fn every_setting_is_one() {
             let span = span.split(" =").next().unwrap();
             let Some((table, name)) = span.split_once('.') else { continue };
             let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-            let is_file = ["md", "rs", "db", "toml", "yaml", "json", "py", "ndjson"].contains(&name);
+            let is_file = ["md", "crt", "key", "rs", "db", "toml", "yaml", "json", "py", "ndjson"].contains(&name);
             if tables.contains(table) && is_name && !is_file {
                 // A secret may be given in a file or as it is.
                 let twin = format!("{span}_file");
