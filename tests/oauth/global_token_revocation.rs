@@ -11,6 +11,7 @@ async fn start(place: &Place, settings: Value) -> TestHub {
     let mut all = json!({"name": "siem", "kind": "global_token_revocation"});
     all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     config.sources = vec![source(all)];
+    config.limits.max_body_bytes = 8000;
     TestHub::start(config, Clock::manual(NOW)).await
 }
 
@@ -84,7 +85,7 @@ async fn section_3_4_2_what_is_malformed_or_of_an_unsupported_format_is_400(plac
     let request = hub.request(reqwest::Method::POST, "/global-token-revocation").form(&[("sub_id", "a")]);
     assert_eq!(hub.send(request).await.unwrap().expect(415).code(), "unsupported_media_type");
     let body = json!({"sub_id": email}).to_string();
-    let large = post(&hub, format!("{}{body}", " ".repeat(17 << 20))).await.expect(413);
+    let large = post(&hub, format!("{}{body}", " ".repeat(8000))).await.expect(413);
     assert_eq!(large.code(), "body_too_large");
     assert_eq!(place.rows().await, 0);
     let aliases = json!({"format": "aliases", "identifiers": [email, {"format": "opaque", "id": "a"}]});
