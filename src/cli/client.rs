@@ -14,8 +14,7 @@ use super::output::plain;
 use crate::config::{ConfigError, Secret};
 use crate::tls::client::Outward;
 
-/// Where the hub is and how we prove who we are. Secrets come from files or the environment only: a command line can be
-/// read by everyone on the machine.
+/// Where the hub is and how we prove who we are.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
@@ -28,6 +27,16 @@ pub struct Connection {
         default_value = "http://127.0.0.1:8080"
     )]
     pub url: String,
+    /// Who we are there.
+    #[command(flatten)]
+    pub credentials: Credentials,
+}
+
+/// How we prove who we are. Secrets come from files or the environment only: a command line can be read by everyone on the
+/// machine.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Credentials {
     /// User name for HTTP Basic; the password comes from --password-file or REVOCATION_HUB_PASSWORD
     #[arg(long, value_name = "NAME", env = "REVOCATION_HUB_USER", hide_env_values = true)]
     pub user: Option<String>,
@@ -172,15 +181,20 @@ impl Connection {
             // Without TLS the system's certificates are not needed, and a small container may have none.
             builder = builder.tls_certs_only([]);
         } else {
-            let (ca_file, certificate_file, key_file) =
-                (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
+            let (ca_file, certificate_file, key_file) = (
+                self.credentials.ca_file.clone(),
+                self.credentials.cert_file.clone(),
+                self.credentials.key_file.clone(),
+            );
             let tls = Outward { ca_file, certificate_file, key_file };
             builder = tls.http(builder).map_err(|why| setting("--ca-file, --cert-file", format!("{why:#}")))?;
         }
         let http = also(builder).build().context("cannot set up the HTTP client")?;
-        Ok(Client { http, base: url.as_str().trim_end_matches('/').into(), login: self.login()? })
+        Ok(Client { http, base: url.as_str().trim_end_matches('/').into(), login: self.credentials.login()? })
     }
+}
 
+impl Credentials {
     fn login(&self) -> Result<Login, ConfigError> {
         let from_environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).map(Secret::new);
         let read = |flag: &str, file: &PathBuf| Secret::read(file).map_err(|message| setting(flag, message));
@@ -312,15 +326,7 @@ mod tests {
     use super::*;
 
     fn connection(url: &str) -> Connection {
-        Connection {
-            url: url.into(),
-            user: None,
-            password_file: None,
-            bearer_file: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-        }
+        Connection { url: url.into(), credentials: Credentials::default() }
     }
 
     #[test]

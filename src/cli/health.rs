@@ -30,7 +30,7 @@ pub struct Args {
 /// Whether the hub is ready.
 pub async fn run(args: Args) -> anyhow::Result<bool> {
     // Whoever asks itself has nobody between. Nothing is sent that an impostor could use.
-    let itself = args.connection.is_here() && args.connection.ca_file.is_none();
+    let itself = args.connection.is_here() && args.connection.credentials.ca_file.is_none();
     let client = args.connection.client_with(|builder| builder.tls_danger_accept_invalid_certs(itself))?;
     let request = client.bare(Method::GET, "/readyz").timeout(Duration::from_secs(args.timeout));
     match client.send(request).await {

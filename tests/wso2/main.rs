@@ -13,9 +13,12 @@ mod harness;
 mod raw;
 #[path = "../hub/snippets.rs"]
 mod snippets;
+#[path = "../hub/visit.rs"]
+mod visit;
 
 mod activemq;
 mod blind;
+mod doctor;
 mod etcd;
 mod notify;
 mod outage;

@@ -12,12 +12,14 @@ mod ports;
 mod report;
 mod settings;
 mod store;
+mod stream;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 
+use super::client::{Connection, Credentials};
 use super::exit;
 use super::serve::Source;
 use crate::config::Config;
@@ -36,8 +38,12 @@ Exit codes:
   3   nothing has failed, but there are warnings
   64  the configuration is not accepted, so nothing else was looked at
 
+With --url it also opens an event stream there, through whatever stands in front of the hub, and says whether it comes as it \
+is sent. Only this, from a machine without the configuration: --only url --url URL.
+
 Examples:
   revocation-hub doctor --config /etc/revocation-hub.toml
+  revocation-hub doctor --only url --url https://hub.example.com --bearer-file token
   revocation-hub doctor --config /etc/revocation-hub.toml --json | jq '.findings[] | select(.severity != \"ok\")'";
 
 /// Options of `doctor`.
@@ -54,6 +60,11 @@ pub struct Args {
     /// Look only at this; may be given several times
     #[arg(long, value_name = "SUBJECT")]
     only: Vec<Subject>,
+    /// Open an event stream at this address too, the one that clients use, and see whether something holds it back
+    #[arg(long, value_name = "URL", help_heading = "Connection")]
+    url: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 /// What can be looked at.
@@ -73,6 +84,8 @@ enum Subject {
     Certificates,
     /// The key sets of issuers
     Issuers,
+    /// An event stream through --url
+    Url,
 }
 
 /// What the checks have in common.
@@ -80,16 +93,18 @@ struct Scene {
     config: Config,
     file: Option<PathBuf>,
     limit: Duration,
+    public: Option<Connection>,
 }
 
 /// Prints what it finds; the exit code says how bad it is.
 pub async fn run(args: Args) -> anyhow::Result<u8> {
     let file = args.source.file().map(PathBuf::from);
     let limit = Duration::from_secs(args.timeout);
+    let public = args.url.map(|url| Connection { url, credentials: args.credentials });
     let (report, accepted) = match args.source.load() {
         Ok(config) => {
             let mut report = Report::new(&config);
-            report.extend(look(&Scene { config, file, limit }, &args.only).await);
+            report.extend(look(&Scene { config, file, limit, public }, &args.only).await);
             (report, true)
         }
         Err(error) => {
@@ -161,6 +176,10 @@ async fn look(scene: &Scene, only: &[Subject]) -> Vec<Finding> {
             let name = format!("issuer {}", issuer.issuer);
             work.push(Box::pin(Check::run(name, limit, async |check| issuers::check(issuer, check).await)));
         }
+    }
+    if let Some(connection) = scene.public.as_ref().filter(|_| wanted(Subject::Url)) {
+        let look = async |check: &mut Check| stream::check(scene, connection, check).await;
+        work.push(Box::pin(Check::run("url", stream::limit(scene), look)));
     }
     join_all(work).await.into_iter().flatten().collect()
 }
