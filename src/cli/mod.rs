@@ -124,8 +124,24 @@ enum Command {
     Bench(crate::bench::Args),
 }
 
-/// Does what the command line says and returns the exit code. Errors are printed here and nowhere else.
-pub async fn run(cli: Cli) -> u8 {
+/// Does what the command line says, on a runtime of its own, and returns the exit code.
+// Here and not in the program: what is awaited there is compiled a second time.
+pub fn run(cli: Cli) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("revocation-hub: cannot start threads: {error}");
+            return exit::FAILURE;
+        }
+    };
+    let code = runtime.block_on(answer(cli));
+    // What still runs is the lookup of a name or the like. A resolver that is away must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// Errors are printed here and nowhere else.
+async fn answer(cli: Cli) -> u8 {
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
     let result = match command {
         Command::Serve(args) => serve::serve(args).await.map(|()| exit::OK),
