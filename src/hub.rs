@@ -46,7 +46,7 @@ pub enum HubError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}{}", listen_advice(source))]
     Listen {
         /// Which one.
         address: SocketAddr,
@@ -56,6 +56,20 @@ pub enum HubError {
     /// A task that should have lived has ended.
     #[error(transparent)]
     Died(#[from] TaskDied),
+}
+
+/// What a person can do, in front of what the system says.
+fn listen_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            " (another program does, perhaps a hub that runs already; `ss -ltnp` shows which; give another address with --listen)"
+        }
+        std::io::ErrorKind::AddrNotAvailable => " (this machine has no such address; `ip address` shows those it has)",
+        std::io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE; take a higher one, such as 8080)"
+        }
+        _ => "",
+    }
 }
 
 /// A running hub.

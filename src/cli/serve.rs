@@ -90,13 +90,17 @@ fn database_url(text: &str) -> Result<DatabaseUrl, std::convert::Infallible> {
     Ok(DatabaseUrl::new(text))
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "not an IP address with a port; write 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080")
+}
+
 /// Options of `serve`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     source: Source,
     /// An address to listen on; may be given several times
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Vec<SocketAddr>,
     /// The form of log lines
     #[arg(long, value_name = "FORMAT")]

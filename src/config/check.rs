@@ -26,6 +26,12 @@ impl Config {
         if self.database_url.expose().is_empty() {
             return Err(ConfigError::invalid("database_url", "is empty; name a sqlite:// or postgres:// URL"));
         }
+        // Nothing of it is repeated: it can hold a password, also one that was pasted in front of a wrong scheme.
+        if !["postgres:", "postgresql:", "sqlite:"].iter().any(|s| self.database_url.expose().starts_with(s)) {
+            let message =
+                "has to start with postgres://, postgresql:// or sqlite:// (sqlite:///var/lib/revocation-hub/log.db)";
+            return Err(ConfigError::invalid("database_url", message));
+        }
         // A bare word that is no level would be taken for the name of a module, and the slip would log everything of it.
         let bare = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
         if self.log.level.parse::<Targets>().is_err() || !self.log.level.split(',').all(bare) {

@@ -27,11 +27,11 @@ pub enum ConfigError {
         message: String,
     },
     /// There is no such setting.
-    #[error("{place}: there is no such setting; known here: {known}")]
+    #[error("{place}: there is no such setting; {known}")]
     Unknown {
         /// Where it came from and its name.
         place: String,
-        /// The settings there are at this place.
+        /// The one that was probably meant, and those that there are at this place.
         known: String,
     },
     /// A value is of the wrong type or not among those accepted.
@@ -98,7 +98,7 @@ impl Origin {
             ["clients", "sources", "outlets", "proxy"].contains(&key.as_str()) || key.starts_with("database_url")
         });
         let message = match error.kind {
-            Kind::UnknownField(_, known) => return ConfigError::Unknown { place, known: known.join(", ") },
+            Kind::UnknownField(found, known) => return ConfigError::Unknown { place, known: those(&found, known) },
             Kind::UnknownVariant(found, known) => format!("\"{found}\" is not accepted; use {}", OneOf(known)),
             Kind::MissingField(field) => format!("`{field}` is missing"),
             Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
@@ -108,6 +108,16 @@ impl Origin {
         };
         ConfigError::Value { place, message }
     }
+}
+
+/// The settings there are, the most similar one in front.
+fn those(found: &str, known: &[&str]) -> String {
+    /// Above it a person says "of course": a letter too many, two that changed places, a plural.
+    const SIMILAR: f64 = 0.9;
+    let alike = |name: &&&str| strsim::jaro_winkler(found, name);
+    let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|name| alike(name) > SIMILAR);
+    let meant = nearest.map_or_else(String::new, |name| format!("did you mean {name}? "));
+    format!("{meant}known here: {}", known.join(", "))
 }
 
 /// A value in an error text.

@@ -9,7 +9,7 @@ pub(super) fn explain(error: Error) -> StoreError {
     match error {
         Error::Database(e) => {
             let code = e.code().unwrap_or_default().into_owned();
-            let text = format!("Postgres: {} (SQLSTATE {code})", e.message());
+            let text = format!("Postgres: {} (SQLSTATE {code}){}", e.message(), advice(&code));
             match &*code {
                 // The table is not there.
                 "42P01" => StoreError::Absent(text),
@@ -22,6 +22,19 @@ pub(super) fn explain(error: Error) -> StoreError {
         }
         // A certificate nobody trusts, a value nobody can read, a setting nobody knows.
         _ => StoreError::Refused(format!("Postgres: {error}")),
+    }
+}
+
+/// What a person can do about errors that are common when somebody begins.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "28P01" | "28000" => {
+            "; see the user and the password of database_url or database_url_file, and the server's pg_hba.conf"
+        }
+        "3D000" => "; make it first, owned by the hub's user: createdb --owner USER NAME",
+        "42501" => "; the hub's user has to own the schema, or be given rights on it (docs/kubernetes.md, Migrations)",
+        "53300" => "; raise max_connections of the server, or lower store.max_connections of the hubs",
+        _ => "",
     }
 }
 

@@ -28,7 +28,13 @@ impl DatabaseFile {
         if given.contains(['?', '\0']) {
             return Err(refused("a sqlite:// URL is a path and nothing more: parameters (?…) are not supported"));
         }
-        let path = resolve(Path::new(given)).map_err(|e| failed("find the folder of", given, &e))?;
+        let path = resolve(Path::new(given)).map_err(|e| {
+            let error = failed("find the folder of", given, &e);
+            match Path::new(given).parent().filter(|_| e.kind() == io::ErrorKind::NotFound) {
+                Some(folder) => refused(&format!("{error}; make it first: mkdir -p {}", folder.display())),
+                None => error,
+            }
+        })?;
         let mut name = path.clone().into_os_string();
         name.push(".lock");
         let mut options = OpenOptions::new();
