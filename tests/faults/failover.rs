@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use revocation_hub::cli::promise::{Seen, Start};
-use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
 use crate::harness::*;
 use crate::postgres::Postgres;
@@ -61,6 +61,9 @@ async fn fail_over() {
     written(&hubs[0], &token_until("extended", exp)).await;
     let lifted = written(&hubs[1], &token("lifted")).await;
     until_replayed(&primary, &standby).await;
+    let mut conn = PgConnection::connect(&primary.url(place.database())).await.unwrap();
+    let safe: String = conn.fetch_one("select epoch || ' ' || head from log").await.unwrap().get(0);
+    conn.close().await.unwrap();
 
     // From here on the standby hears nothing, and the primary does not mind.
     replication.set(Wire::Mute);
@@ -86,6 +89,12 @@ async fn fail_over() {
         stream.follow(&mut Map::new(), before.cursor.seq).await;
         streams.push(stream);
     }
+
+    // Else this would be a failover without a loss, and what comes below a comparison with nothing.
+    let mut conn = PgConnection::connect(&standby.url(place.database())).await.unwrap();
+    let known: String = conn.fetch_one("select epoch || ' ' || head from log").await.unwrap().get(0);
+    assert_eq!(known, safe, "what the standby knows of the log");
+    conn.close().await.unwrap();
 
     primary.kill();
     replication.set(Wire::Cut);
@@ -124,7 +133,8 @@ async fn fail_over() {
     let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let mut expected = lost;
     expected.insert("lifted, lifted".to_owned());
-    assert_eq!(rows.len(), expected.len(), "{rows:?}");
+    let said = || hubs.iter().map(|hub| hub.printed()).collect::<Vec<_>>().join("\n---\n");
+    assert_eq!(rows.len(), expected.len(), "{rows:?} behind {safe}, old {old}; the hubs said:\n{}", said());
     assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), expected);
     let put_back = async |hub: &Process| hub.metric("revocations_put_back_total", "").await;
     assert_eq!(put_back(&hubs[0]).await + put_back(&hubs[1]).await, expected.len() as f64);
