@@ -191,6 +191,8 @@ async fn carry(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut state: watch::
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         let wire = state.wait_for(|wire| *wire != Wire::Mute).await.map(|wire| *wire);
         match wire {
+            // Whoever ends the connection may hear of it a moment after this. What was kept back shall not slip through.
+            Ok(wire) if wire.is_broken() => return,
             Ok(Wire::Slow(delay)) => tokio::time::sleep(delay).await,
             Ok(_) => {}
             Err(_) => return,
