@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -151,6 +152,13 @@ impl Problem {
     /// The hub has not loaded its list yet.
     pub fn not_loaded() -> Self {
         Self::new(Code::NotLoaded, "the list of revocations is not loaded yet; ask again")
+    }
+}
+
+/// A query that cannot be read. A misspelt parameter must not be taken for none.
+impl From<QueryRejection> for Problem {
+    fn from(error: QueryRejection) -> Self {
+        Self::new(Code::InvalidRequest, error.body_text())
     }
 }
 

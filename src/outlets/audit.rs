@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::snapshot::bad_query;
 use crate::config::Scope;
 use crate::http::{Caller, Code, Problem, negotiate};
 use crate::ledger::Ledger;
@@ -127,7 +126,7 @@ pub async fn list(
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
-    let Query(query) = query.map_err(bad_query)?;
+    let Query(query) = query?;
     let query = query.read()?;
     let found = audit::find(&*records.store, &query).await.map_err(away)?;
     let all = found.records.iter().map(|record| records.json(record, query.ids));

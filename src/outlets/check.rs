@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::snapshot::bad_query;
 use super::{CURSOR, Outlets, SharedOutlets};
 use crate::config::Scope;
 use crate::http::{Caller, Code, Problem, body};
@@ -35,7 +34,7 @@ pub async fn by_claims(
     query: Result<Query<CheckQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
-    let Query(q) = query.map_err(bad_query)?;
+    let Query(q) = query?;
     let claims = Claims {
         iss: q.iss.map(Some),
         jti: q.jti,

@@ -20,7 +20,6 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::snapshot::bad_query;
 use super::{CURSOR, Load, Outlets, SharedOutlets, Standing};
 use crate::clock::Clock;
 use crate::config::Scope;
@@ -67,7 +66,7 @@ pub async fn events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
-    let Query(query) = query.map_err(bad_query)?;
+    let Query(query) = query?;
     // The header wins: a browser repeats the address it was given at first but brings its own progress.
     let last = headers.get("last-event-id").filter(|v| !v.is_empty());
     let since = match last {

@@ -20,11 +20,6 @@ pub struct ListQuery {
     since: Option<String>,
 }
 
-/// A query that cannot be read. A misspelt parameter must not be taken for none.
-pub fn bad_query(error: axum::extract::rejection::QueryRejection) -> Problem {
-    Problem::new(Code::InvalidRequest, error.body_text())
-}
-
 /// `GET /v1/revocations`.
 pub async fn list(
     State(outlets): State<SharedOutlets>,
@@ -34,7 +29,7 @@ pub async fn list(
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
-    let Query(query) = query.map_err(bad_query)?;
+    let Query(query) = query?;
     let since = match query.since {
         Some(text) => {
             let cursor: Cursor = text.parse().map_err(|e| Problem::new(Code::InvalidCursor, format!("{e}")))?;

@@ -16,7 +16,6 @@ use crate::config::Scope;
 use crate::formats::message;
 use crate::http::{Caller, Code, Problem};
 use crate::intake::{IntakeError, Sender, Status};
-use crate::outlets::snapshot::bad_query;
 use crate::store::StoreError;
 use crate::store::parking::{Parked, ParkedHead, ParkedMessage};
 
@@ -40,7 +39,7 @@ pub async fn list(
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
-    let Query(ListQuery { after, limit }) = query.map_err(bad_query)?;
+    let Query(ListQuery { after, limit }) = query?;
     let limit = limit.unwrap_or(PAGE);
     if limit == 0 || limit > LONGEST_PAGE {
         return Err(Problem::new(Code::InvalidRequest, format!("limit must be 1 to {LONGEST_PAGE}")));

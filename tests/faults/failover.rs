@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use revocation_hub::cli::promise::{Seen, Start};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::*;
 use crate::postgres::Postgres;
@@ -148,4 +150,25 @@ async fn fail_over() {
         assert!(hub.printed().contains("ERROR"), "it is said loudly");
     }
     trial.passed(in_force.len() + 4);
+}
+
+/// What a mute wire has kept back is what the standby above shall never get.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wire_that_is_cut_lets_nothing_through_that_it_kept_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for round in 0..2000 {
+        let wire = Proxy::to(listener.local_addr().unwrap().to_string()).await;
+        let mut near = TcpStream::connect(wire.address()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        near.write_all(b"a").await.unwrap();
+        assert_eq!(far.read_u8().await.unwrap(), b'a');
+        wire.set(Wire::Mute);
+        near.write_all(b"b").await.unwrap();
+        tokio::task::yield_now().await;
+        wire.set(Wire::Cut);
+        let mut rest = Vec::new();
+        // It may end with a reset.
+        let _ = within("it ends", far.read_to_end(&mut rest)).await;
+        assert!(rest.is_empty(), "round {round}: {rest:?} came through");
+    }
 }
